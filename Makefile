@@ -1,0 +1,42 @@
+# `make` alone tells what there is. Everything sets up what it needs.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo test lint bench soak clean
+
+help:            ## This list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Make .venv with everything pinned
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Roundtrip needs Python 3.11 or later; name one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)   ## Run the reference loop and show it (ARGS="--users 5000 --seed 7")
+	$(BIN)/roundtrip demo $(ARGS)
+
+test: $(STAMP)   ## Run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)   ## Style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Run every benchmark (ARGS=--quick)
+	@for name in benchmarks/[a-z]*.py; do \
+	  $(BIN)/python -m benchmarks.$$(basename $$name .py) $(ARGS) || failed=1; \
+	done; exit $${failed:-0}
+
+soak: $(STAMP)   ## Property tests with many more examples
+	$(BIN)/python -m pytest tests/unit --hypothesis-profile=soak --timeout=3600 $(ARGS)
+
+clean:           ## Remove the embedded engines' data
+	rm -rf .roundtrip
