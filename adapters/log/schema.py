@@ -1,0 +1,95 @@
+"""The log's tables. Times are microseconds since the epoch; what changes them is in `migrations/`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+
+metadata = MetaData()
+
+#: Rows in one partition of the log.
+PARTITION_ROWS: Final = 10_000_000
+
+#: The channel on which an append tells its last position.
+CHANNEL: Final = "roundtrip_log"
+
+#: Partitioned by position. Nothing but an append writes here, and nothing ever changes a row.
+log = Table(
+    "log",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("subject", Uuid),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+#: Where each version of each stream stands: the uniqueness that makes a duplicate a no-op.
+log_stream = Table(
+    "log_stream",
+    metadata,
+    Column("stream_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+#: One row: the last position, its time and digest, and which clock stamps the log. Its lock is the append's.
+log_head = Table(
+    "log_head",
+    metadata,
+    Column("singleton", Boolean, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("clock", Text, nullable=False),
+)
+
+#: The hash chain: each batch's digest covers the digest before it and the batch's rows.
+log_batch = Table(
+    "log_batch",
+    metadata,
+    Column("last_position", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+#: The ids that applications gave as text, by the stream that was derived from each.
+log_name = Table(
+    "log_name",
+    metadata,
+    Column("stream_id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+)
+
+#: What an application keeps by version beside its events: snapshots. Not part of the log's truth.
+log_snapshot = Table(
+    "log_snapshot",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("stream_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+#: How far an application has come in the sequence of each application that it follows.
+log_tracking = Table(
+    "log_tracking",
+    metadata,
+    Column("application_name", Text, primary_key=True),
+    Column("notification_id", BigInteger, nullable=False),
+)

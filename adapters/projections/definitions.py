@@ -1,0 +1,53 @@
+"""What the workspace declares, as of the pipeline's position: a fold of the definitions' events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection
+
+from adapters.log.read import driver_of
+from domain.workspace import Workspace
+
+_SECTIONS = {"feed": "feeds", "audience": "audiences", "connection": "connections"}
+
+
+class DefinitionChange(NamedTuple):
+    """A definition as it holds from a position on; `body` is `None` where it was withdrawn."""
+
+    position: int
+    kind: str
+    name: str
+    body: dict[str, Any] | None
+
+
+def apply_definitions(connection: Connection, changes: Sequence[DefinitionChange]) -> None:
+    """Folds changes in log order."""
+    with driver_of(connection).cursor() as cursor:
+        for change in changes:
+            if change.body is None:
+                cursor.execute(
+                    "DELETE FROM definition WHERE kind = %s AND name = %s", (change.kind, change.name)
+                )
+            else:
+                cursor.execute(
+                    "INSERT INTO definition (kind, name, body, position) VALUES (%s, %s, %s, %s)"
+                    " ON CONFLICT (kind, name) DO UPDATE"
+                    " SET body = excluded.body, position = excluded.position",
+                    (change.kind, change.name, Jsonb(change.body), change.position),
+                )
+
+
+def load_workspace(connection: Connection) -> Workspace | None:
+    """The workspace as it is declared, `None` where none has been applied yet."""
+    with driver_of(connection).cursor() as cursor:
+        rows = cursor.execute("SELECT kind, name, body FROM definition ORDER BY kind, name").fetchall()
+    document: dict[str, Any] = {}
+    for kind, name, body in rows:
+        if kind == "workspace":
+            document |= {"workspace": name} | body
+        else:
+            document.setdefault(_SECTIONS[kind], {})[name] = body
+    return Workspace.model_validate(document) if "workspace" in document else None

@@ -1,0 +1,77 @@
+"""What became of each outbound record: a fold of the log's `outbound.*` rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from adapters.log.read import driver_of
+from domain.outbound import Outbound, Outcome
+from domain.records import Row
+
+_requested = msgspec.json.Decoder(Outbound).decode
+_outcome = msgspec.json.Decoder(Outcome).decode
+
+OUTCOME_TOPICS = {f"outbound.{status}": status for status in ("delivered", "dead", "suppressed")}
+
+
+def apply_outbound(connection: Connection, rows: Sequence[Row]) -> None:
+    """Folds rows in log order. An outcome of a record nobody requested changes nothing."""
+    requested = [(row.position, _requested(row.state)) for row in rows if row.topic == "outbound.requested"]
+    outcomes = [_outcome(row.state) for row in rows if row.topic in OUTCOME_TOPICS]
+    with driver_of(connection).cursor(binary=True) as cursor:
+        if requested:
+            cursor.execute(
+                "INSERT INTO outbound (id, connection, batch, position, status, attempts)"
+                " SELECT *, 'pending', 0"
+                " FROM unnest(%b::text[]::uuid[], %b::text[], %b::text[]::uuid[], %b::bigint[])"
+                " ON CONFLICT (id) DO NOTHING",
+                (
+                    [outbound.id for _, outbound in requested],
+                    [outbound.connection for _, outbound in requested],
+                    [outbound.batch for _, outbound in requested],
+                    [position for position, _ in requested],
+                ),
+            )
+        if outcomes:
+            cursor.execute(
+                "UPDATE outbound o SET status = n.status, attempts = n.attempts"
+                " FROM unnest(%b::text[]::uuid[], %b::text[], %b::int[]) AS n(id, status, attempts)"
+                " WHERE o.id = n.id AND o.status = 'pending'",
+                (
+                    [outcome.id for outcome in outcomes],
+                    [outcome.status for outcome in outcomes],
+                    [outcome.attempts for outcome in outcomes],
+                ),
+            )
+
+
+def pending_positions(connection: Connection, upto: int) -> list[int]:
+    """Where the outbound records stand that have no outcome yet and were requested at or before `upto`."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT position FROM outbound WHERE status = 'pending' AND position <= %b ORDER BY position",
+            (upto,),
+        )
+        return [position for (position,) in cursor]
+
+
+def count_by_status(connection: Connection) -> dict[str, dict[str, int]]:
+    """Connection → status → how many outbound records."""
+    with driver_of(connection).cursor() as cursor:
+        cursor.execute("SELECT connection, status, count(*) FROM outbound GROUP BY 1, 2 ORDER BY 1, 2")
+        counts: dict[str, dict[str, int]] = {}
+        for connection_name, status, count in cursor:
+            counts.setdefault(connection_name, {})[status] = count
+    return counts
+
+
+def closed(connection: Connection, ids: list[str]) -> set[str]:
+    """Those of the outbound records that have an outcome."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT id::text FROM outbound WHERE id = ANY(%b::text[]::uuid[]) AND status <> 'pending'", (ids,)
+        )
+        return {id for (id,) in cursor}

@@ -1,0 +1,119 @@
+"""Identities, profiles and memberships on PostgreSQL: what a step needs, read and written in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from adapters.log.read import driver_of
+from domain.profiles import Profile, decode_profile, encode_profile
+from domain.step import MembershipChange, Outcome, State
+
+
+def load_state(connection: Connection, nodes: Collection[str], due: Collection[str]) -> State:
+    """The part of the graph that these nodes are in, its profiles, and the profiles in `due`."""
+    graph = load_graph(connection, nodes)
+    return State(graph, load_profiles(connection, {*graph.values(), *due}))
+
+
+def load_graph(connection: Connection, nodes: Collection[str]) -> dict[str, str]:
+    """Node id → profile id, for the nodes that are known."""
+    if not nodes:
+        return {}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT node::text, profile::text FROM identity WHERE node = ANY(%b::text[]::uuid[])",
+            (list(nodes),),
+        )
+        return dict(cursor.fetchall())
+
+
+def load_profiles(connection: Connection, ids: Collection[str]) -> dict[str, Profile]:
+    """The profiles with these ids, as far as they exist."""
+    if not ids:
+        return {}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text, state FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(ids),)
+        )
+        return {profile: decode_profile(state) for profile, state in cursor}
+
+
+def profiles_due(connection: Connection, upto: int, limit: int) -> list[tuple[str, int]]:
+    """Profiles with a timer due by this log time, earliest first: id and due time."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text, due FROM profile WHERE due <= %b ORDER BY due, profile LIMIT %b",
+            (upto, limit),
+        )
+        return cursor.fetchall()
+
+
+def next_due(connection: Connection) -> int | None:
+    """The log time at which the next timer falls due."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        row = cursor.execute("SELECT due FROM profile WHERE due IS NOT NULL ORDER BY due LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def save(connection: Connection, state: State, outcome: Outcome) -> None:
+    """Writes what a step has changed, within the connection's transaction."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        if outcome.merged:
+            cursor.execute(
+                "DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(outcome.merged),)
+            )
+        changed = [state.profiles[profile] for profile in outcome.changed]
+        if changed:
+            cursor.execute(
+                "INSERT INTO profile (profile, due, state)"
+                " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
+                " ON CONFLICT (profile) DO UPDATE SET due = excluded.due, state = excluded.state",
+                (
+                    [profile.id for profile in changed],
+                    [profile.due for profile in changed],
+                    [encode_profile(profile) for profile in changed],
+                ),
+            )
+        if outcome.links:
+            links = sorted((node, _final(profile, outcome)) for node, profile in outcome.links.items())
+            cursor.execute(
+                "INSERT INTO identity (node, profile)"
+                " SELECT * FROM unnest(%b::text[]::uuid[], %b::text[]::uuid[])"
+                " ON CONFLICT (node) DO UPDATE SET profile = excluded.profile",
+                ([node for node, _ in links], [profile for _, profile in links]),
+            )
+    save_memberships(connection, outcome.memberships)
+
+
+def _final(profile: str, outcome: Outcome) -> str:
+    while profile in outcome.merged:
+        profile = outcome.merged[profile]
+    return profile
+
+
+def save_memberships(connection: Connection, changes: Sequence[MembershipChange]) -> None:
+    """Of several changes to one membership the last one holds."""
+    final = {(change.audience, change.profile): change.membership for change in changes}
+    entered = [(a, p, m.position, m.at) for (a, p), m in final.items() if m is not None]
+    left = [key for key, m in final.items() if m is None]
+    with driver_of(connection).cursor(binary=True) as cursor:
+        if left:
+            cursor.execute(
+                "DELETE FROM membership m USING unnest(%b::text[], %b::text[]::uuid[]) AS gone(audience, profile)"
+                " WHERE m.audience = gone.audience AND m.profile = gone.profile",
+                _columns(left),
+            )
+        if entered:
+            cursor.execute(
+                "INSERT INTO membership (audience, profile, position, entered_at)"
+                " SELECT * FROM unnest(%b::text[], %b::text[]::uuid[], %b::bigint[], %b::bigint[])"
+                " ON CONFLICT (audience, profile) DO UPDATE"
+                " SET position = excluded.position, entered_at = excluded.entered_at",
+                _columns(entered),
+            )
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> tuple[list[object], ...]:
+    return tuple(list(column) for column in zip(*rows, strict=True))

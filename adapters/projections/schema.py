@@ -1,0 +1,82 @@
+"""The projections' tables: all of them can be dropped and folded again from the log.
+
+Times are microseconds since the epoch. The tables carry no schema name: a rebuild makes them again in a
+schema of its own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+#: Up to which position a reader of the log has come.
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+#: What the workspace declares, as of the pipeline's position.
+definition = Table(
+    "definition",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("body", JSONB, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+
+#: The identity graph: which profile an identifier leads to.
+identity = Table(
+    "identity",
+    metadata,
+    Column("node", Uuid, primary_key=True),
+    Column("profile", Uuid, nullable=False),
+)
+
+#: One row a person. `due` is the log time at which time alone may change something.
+profile = Table(
+    "profile",
+    metadata,
+    Column("profile", Uuid, primary_key=True),
+    Column("due", BigInteger),
+    Column("state", LargeBinary, nullable=False),
+)
+Index("profile_due", profile.c.due, postgresql_where=profile.c.due.isnot(None))
+
+#: Who is in which audience, since when.
+membership = Table(
+    "membership",
+    metadata,
+    Column("audience", Text, primary_key=True),
+    Column("profile", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("entered_at", BigInteger, nullable=False),
+)
+
+#: What became of each outbound record.
+outbound = Table(
+    "outbound",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("connection", Text, nullable=False),
+    Column("batch", Uuid, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+Index("outbound_pending", outbound.c.position, postgresql_where=outbound.c.status == "pending")
+
+#: Which NATS streams the relay has filled: a stream made at another time is a stream that was lost.
+bus_stream = Table(
+    "bus_stream",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created", Text, nullable=False),
+)
+
+#: Those that `rebuild` makes again and compares. Checkpoints are where a reader stands, not what it says.
+REBUILT = (definition, identity, profile, membership, outbound)

@@ -1,0 +1,225 @@
+"""The incremental evaluator: events are folded into bounded state per person, and an audience's verdict is
+read off it at any log time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from domain.audiences.definition import (
+    AllOf,
+    AnyOf,
+    AttributeCondition,
+    Audience,
+    Condition,
+    ConsentCondition,
+    EventCount,
+    InAudience,
+    Not,
+    Sequence,
+    conditions_of,
+    dependency_order,
+    references_of,
+)
+from domain.audiences.leaves import REASONS, CountLeaf, Event, Finding, Leaf, SequenceLeaf
+from domain.audiences.matching import matcher, value_at
+
+__all__ = ["CompiledAudiences", "Conditions", "Event", "Person", "Verdict", "compile_audiences"]
+
+#: One person's state, by the id of the condition's meaning: equal conditions of several audiences share it.
+Conditions = dict[str, Any]
+
+
+class Person(NamedTuple):
+    """What an audience may ask about."""
+
+    conditions: Conditions
+    attributes: Mapping[str, Any]
+    consent: Mapping[str, bool]
+    memberships: Container[str]
+
+
+class Verdict(NamedTuple):
+    """Whether a person belongs, the earliest log time (µs) at which that, or a part of it, may change with
+    no further event, and the log positions of some of the records that make it so."""
+
+    member: bool
+    due: int | None
+    because: tuple[int, ...]
+
+
+_Evaluate = Callable[[Person, int], Finding]
+_TRUE = Finding(True, None, ())
+_FALSE = Finding(False, None, ())
+
+
+class CompiledAudiences:
+    """Audiences ready for use; never changed. `names` are in dependency order: whoever refers to another
+    comes after it."""
+
+    def __init__(self, audiences: Mapping[str, Audience]) -> None:
+        self.names: tuple[str, ...] = dependency_order(audiences)
+        self._rank = {name: rank for rank, name in enumerate(self.names)}
+        self._leaves: dict[str, Leaf] = {}
+        self._evaluate: dict[str, _Evaluate] = {}
+        self._dependants = _dependants(audiences, self.names)
+        by_leaf: dict[str, set[str]] = {}
+        by_attribute: dict[str, set[str]] = {}
+        by_consent: dict[str, set[str]] = {}
+        for name in self.names:
+            for condition in conditions_of(audiences[name].match):
+                match condition:
+                    case EventCount() | Sequence():
+                        leaf = self._leaf(condition)
+                        by_leaf.setdefault(leaf.id, set()).add(name)
+                    case AttributeCondition():
+                        for part in {condition.attribute, condition.attribute.split(".")[0]}:
+                            by_attribute.setdefault(part, set()).add(name)
+                    case ConsentCondition():
+                        by_consent.setdefault(condition.consent, set()).add(name)
+            self._evaluate[name] = self._compile(audiences[name].match)
+        self._by_attribute = {key: self._with_dependants(names) for key, names in by_attribute.items()}
+        self._by_consent = {key: self._with_dependants(names) for key, names in by_consent.items()}
+        self._by_event: dict[str, list[tuple[Leaf, tuple[str, ...]]]] = {}
+        for leaf in self._leaves.values():
+            touched = self._with_dependants(by_leaf[leaf.id])
+            for event in leaf.names:
+                self._by_event.setdefault(event, []).append((leaf, touched))
+        self.open_to_strangers = self._open_to_strangers()
+
+    def listens_to(self, event: str) -> bool:
+        """Whether any audience asks about events of this name."""
+        return event in self._by_event
+
+    def fold(self, conditions: Conditions, event: Event) -> tuple[str, ...]:
+        """Folds an event into the state, in place; the audiences whose verdict may have changed by it, in
+        dependency order."""
+        listening = self._by_event.get(event.name)
+        if listening is None:
+            return ()
+        touched: tuple[str, ...] = ()
+        for leaf, names in listening:
+            state = conditions.get(leaf.id)
+            if state is None:
+                state = leaf.empty()
+                if leaf.fold(state, event):
+                    conditions[leaf.id] = state
+                    touched = (*touched, *names)
+            elif leaf.fold(state, event):
+                touched = (*touched, *names)
+        return self.in_order(touched) if len(listening) > 1 else touched
+
+    def merge(self, a: Conditions, b: Conditions) -> Conditions:
+        """The state of somebody who did what both did. State of conditions no longer asked is dropped."""
+        merged: Conditions = {}
+        for id, leaf in self._leaves.items():
+            of_a, of_b = a.get(id), b.get(id)
+            if of_a is not None and of_b is not None:
+                merged[id] = leaf.merge(of_a, of_b)
+            elif of_a is not None or of_b is not None:
+                merged[id] = of_a if of_a is not None else of_b
+        return merged
+
+    def evaluate(self, audience: str, person: Person, now: int) -> Verdict:
+        """Whether the person belongs at this log time. The person's memberships of audiences that this one
+        refers to must be up to date."""
+        return Verdict(*self._evaluate[audience](person, now))
+
+    def touched_by_attributes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The audiences whose verdict may change when these attributes do."""
+        return self.in_order(a for name in names for a in self._by_attribute.get(name, ()))
+
+    def touched_by_consent(self, purposes: Iterable[str]) -> tuple[str, ...]:
+        """The audiences whose verdict may change when consent to these purposes does."""
+        return self.in_order(a for purpose in purposes for a in self._by_consent.get(purpose, ()))
+
+    def dependants(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The audiences that refer to any of these, directly or not."""
+        return self.in_order(a for name in names for a in self._dependants.get(name, ()))
+
+    def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These audiences in dependency order, each once."""
+        return tuple(sorted(set(names) & self._rank.keys(), key=self._rank.__getitem__))
+
+    def _with_dependants(self, names: Iterable[str]) -> tuple[str, ...]:
+        known = set(names)
+        return self.in_order(known.union(*(self._dependants[name] for name in known)))
+
+    def _leaf(self, condition: EventCount | Sequence) -> Leaf:
+        leaf = CountLeaf(condition) if isinstance(condition, EventCount) else SequenceLeaf(condition)
+        return self._leaves.setdefault(leaf.id, leaf)
+
+    def _open_to_strangers(self) -> tuple[str, ...]:
+        """The audiences that somebody belongs to of whom nothing is known, or may by time alone."""
+        nobody: set[str] = set()
+        stranger = Person({}, {}, {}, nobody)
+        for name in self.names:
+            if self.evaluate(name, stranger, 0).member:
+                nobody.add(name)
+        return self._with_dependants(nobody)
+
+    def _compile(self, condition: Condition) -> _Evaluate:
+        match condition:
+            case EventCount() | Sequence():
+                leaf = self._leaf(condition)
+                return lambda person, now: leaf.find(person.conditions.get(leaf.id), now)
+            case AttributeCondition():
+                path, holds = condition.attribute, matcher(condition)
+                return lambda person, now: _TRUE if holds(value_at(person.attributes, path)) else _FALSE
+            case ConsentCondition():
+                purpose, wanted = condition.consent, condition.is_ == "given"
+                return lambda person, now: _TRUE if person.consent.get(purpose) is wanted else _FALSE
+            case InAudience():
+                audience = condition.in_audience
+                return lambda person, now: _TRUE if audience in person.memberships else _FALSE
+            case AllOf():
+                return _all([self._compile(each) for each in condition.all_])
+            case AnyOf():
+                return _any([self._compile(each) for each in condition.any_])
+            case Not():
+                return _not(self._compile(condition.not_))
+
+
+def compile_audiences(audiences: Mapping[str, Audience]) -> CompiledAudiences:
+    """Makes audiences ready for use. Raises `InvalidAudiences` where they refer to one another wrongly."""
+    return CompiledAudiences(audiences)
+
+
+def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> dict[str, set[str]]:
+    dependants: dict[str, set[str]] = {name: set() for name in names}
+    for name in reversed(names):
+        for referred in references_of(audiences[name]):
+            dependants[referred] |= {name} | dependants[name]
+    return dependants
+
+
+def _soonest(findings: list[Finding]) -> int | None:
+    return min((finding.due for finding in findings if finding.due is not None), default=None)
+
+
+def _all(parts: list[_Evaluate]) -> _Evaluate:
+    def evaluate(person: Person, now: int) -> Finding:
+        findings = [part(person, now) for part in parts]
+        if not all(finding.holds for finding in findings):
+            return Finding(False, _soonest(findings), ())
+        because = tuple(position for finding in findings for position in finding.because)
+        return Finding(True, _soonest(findings), because[:REASONS])
+
+    return evaluate
+
+
+def _any(parts: list[_Evaluate]) -> _Evaluate:
+    def evaluate(person: Person, now: int) -> Finding:
+        findings = [part(person, now) for part in parts]
+        reason = next((finding.because for finding in findings if finding.holds), None)
+        return Finding(reason is not None, _soonest(findings), reason or ())
+
+    return evaluate
+
+
+def _not(part: _Evaluate) -> _Evaluate:
+    def evaluate(person: Person, now: int) -> Finding:
+        holds, due, _ = part(person, now)
+        return Finding(not holds, due, ())
+
+    return evaluate

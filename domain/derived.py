@@ -1,0 +1,109 @@
+"""The records that follow from others: who entered an audience, which profiles are one, what is to be sent.
+
+Each has an identity made of what caused it, so that a step repeated after a crash appends nothing twice.
+None holds more of a person than the profile's id, but for the fields that a connection declared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+
+from domain.outbound import Outbound
+from domain.profiles import Profile
+from domain.records import Entry, Identifier, Record, derive_id, node_id
+from domain.routing import Routed, Withheld
+
+_encode = msgspec.json.Encoder().encode
+
+#: The event names under which page and screen calls can be asked for.
+VIEWED: Final = {"page": "Page Viewed", "screen": "Screen Viewed"}
+
+
+def event_name(record: Record) -> str:
+    """The event that a record is: a track call's own name, or the viewing of a page or screen."""
+    return VIEWED.get(record.type, record.name)
+
+
+def _entry(topic: str, subject: str, body: dict[str, Any], *identity: str) -> Entry:
+    return Entry(derive_id(topic.split(".")[0], *identity), 1, topic, subject, _encode(body))
+
+
+def profile_created(profile: Profile, cause: int) -> Entry:
+    body = {"profile": profile.id, "cause": cause}
+    return _entry("profile.created", profile.id, body, "created", profile.id, str(cause))
+
+
+def profile_merged(kept: str, gone: str, cause: int) -> Entry:
+    body = {"profile": kept, "merged": gone, "cause": cause}
+    return _entry("profile.merged", kept, body, "merged", kept, gone, str(cause))
+
+
+def merge_refused(profile: Profile, identifier: Identifier, cause: int) -> Entry:
+    """The identifier stays with somebody else; told once for each pair."""
+    node = node_id(identifier)
+    body = {
+        "profile": profile.id,
+        "identifier_kind": identifier.kind,
+        "identifier": node,
+        "reason": "it belongs to a profile with another user id",
+        "cause": cause,
+    }
+    return _entry("identity.merge_refused", profile.id, body, profile.id, node)
+
+
+def membership(
+    audience: str, profile: str, entered: bool, at: int, cause: int, because: tuple[int, ...]
+) -> Entry:
+    topic = "audience.entered" if entered else "audience.exited"
+    body = {"audience": audience, "profile": profile, "at": at, "cause": cause, "because": because}
+    return _entry(topic, profile, body, audience, profile, topic, str(at), str(cause))
+
+
+def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
+    """Told once for each stay in the audience and reason."""
+    destination = decision.destination
+    body = {
+        "connection": destination.connection,
+        "audience": destination.audience,
+        "profile": profile.id,
+        "reason": decision.reason,
+        "cause": cause,
+    }
+    stay = str(profile.memberships[destination.audience].position)
+    return _entry(
+        "routing.withheld", profile.id, body, destination.connection, profile.id, stay, decision.reason
+    )
+
+
+def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
+    """The outbound records of a step, formed into batches by connection. The records of a batch follow one
+    another, so that they stand side by side in the log."""
+    ordered = sorted(routed, key=lambda item: (item[2].destination.connection, item[0]))
+    times: Counter[tuple[str, ...]] = Counter()
+    for connection, items in groupby(ordered, key=lambda item: item[2].destination.connection):
+        batch, in_batch = "", 0
+        for cause, profile, decision in items:
+            destination = decision.destination
+            change = (connection, profile, decision.change, str(cause))
+            times[change] += 1
+            identity = derive_id("outbound", *change, str(times[change]))
+            if not batch or in_batch == destination.max_batch:
+                batch, in_batch = derive_id("batch", identity), 0
+            in_batch += 1
+            body = Outbound(
+                id=identity,
+                connection=connection,
+                batch=batch,
+                profile=profile,
+                audience=destination.audience,
+                change=decision.change,
+                fields=decision.fields,
+                cause=cause,
+                purpose=destination.purpose,
+            )
+            yield Entry(identity, 1, "outbound.requested", profile, _encode(body))

@@ -1,0 +1,49 @@
+"""What goes out: one outbound record per person and change, and what became of it.
+
+An outbound record is a stream of its own: requested (version 1), attempted (versions 2 and on),
+and exactly one outcome, which closes the stream at version `OUTCOME_VERSION`. The event store's own
+uniqueness thereby refuses a second outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+OUTCOME_VERSION: Final = 1000
+
+Change = Literal["add", "remove"]
+Status = Literal["delivered", "dead", "suppressed"]
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one person that a connection has to tell its destination.
+
+    `batch` names the outbound records that were formed into one batch when they were requested; batches
+    never change afterwards, so a request rendered from one is the same request after any crash.
+    `fields` holds exactly the values the connection declared, under the destination's names.
+    `cause` is the log position that made it so.
+    """
+
+    id: str
+    connection: str
+    batch: str
+    profile: str
+    audience: str
+    change: Change
+    fields: dict[str, Any]
+    cause: int
+    purpose: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one outbound record. `reason` says why where it was not delivered; `reference` is the
+    destination's own id of the message, by which its engagement comes back."""
+
+    id: str
+    connection: str
+    status: Status
+    reason: str = ""
+    reference: str = ""
+    attempts: int = 1

@@ -1,0 +1,165 @@
+"""A profile: what is known of one person, as a mergeable fold over that person's records.
+
+An attribute's value is decided by the highest `(source priority, occurred_at, position)`, a consent's by
+the highest `(occurred_at, position)`: total orders, so the order of arrival never matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from domain.audiences.evaluation import CompiledAudiences
+from domain.records import Identifier, node_id
+
+#: Attributes of one profile; further names are not taken in (docs/reference/limits.md).
+ATTRIBUTE_LIMIT: Final = 500
+
+
+class Attribute(NamedTuple):
+    """An attribute's value and what decided for it. `occurred_at` is in microseconds."""
+
+    value: Any
+    priority: int
+    occurred_at: int
+    position: int
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        return (self.priority, self.occurred_at, self.position)
+
+
+class Consent(NamedTuple):
+    """A consent given or refused, and when that was said."""
+
+    given: bool
+    occurred_at: int
+    position: int
+
+
+class Membership(NamedTuple):
+    """Since when a person is in an audience: the position that made it so, and the log time."""
+
+    position: int
+    at: int
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """One person. `id` is the node id of the identifier that the person was first seen by.
+
+    `conditions` is the audiences' state, `dues` says at which log time which audience has to be looked at
+    again, `routed` holds per connection the fields that its destination was last told of.
+    A profile is owned by the pipeline's step, which changes it in place.
+    """
+
+    id: str
+    created: int
+    latest: int
+    identifiers: dict[str, dict[str, int]] = {}
+    attributes: dict[str, Attribute] = {}
+    consent: dict[str, Consent] = {}
+    conditions: dict[str, Any] = {}
+    memberships: dict[str, Membership] = {}
+    dues: dict[str, int] = {}
+    routed: dict[str, dict[str, Any]] = {}
+
+    @property
+    def due(self) -> int | None:
+        """The earliest log time at which something may change by time alone."""
+        return min(self.dues.values()) if self.dues else None
+
+
+#: Equal profiles have equal bytes, whatever order their parts came in.
+encode_profile = msgspec.msgpack.Encoder(order="deterministic").encode
+decode_profile = msgspec.msgpack.Decoder(Profile).decode
+
+
+def add_identifiers(profile: Profile, identifiers: Iterable[Identifier], position: int) -> bool:
+    """Adds what was not known; true when there was something."""
+    new = False
+    for kind, value in identifiers:
+        values = profile.identifiers.setdefault(kind, {})
+        if value not in values:
+            values[value] = position
+            new = True
+    return new
+
+
+def set_attributes(
+    profile: Profile, values: Mapping[str, Any], priority: int, occurred_at: int, position: int
+) -> list[str]:
+    """Takes in what outranks the value there; the names whose value has changed by it."""
+    changed = []
+    attributes = profile.attributes
+    for name, value in values.items():
+        held = attributes.get(name)
+        if held is None:
+            if len(attributes) >= ATTRIBUTE_LIMIT:
+                continue
+        elif held.rank >= (priority, occurred_at, position):
+            continue
+        attributes[name] = Attribute(value, priority, occurred_at, position)
+        if held is None or held.value != value:
+            changed.append(name)
+    return changed
+
+
+def set_consent(profile: Profile, values: Mapping[str, bool], occurred_at: int, position: int) -> list[str]:
+    """Takes in what is newer; the purposes whose consent has changed by it."""
+    changed = []
+    for purpose, given in values.items():
+        held = profile.consent.get(purpose)
+        if held is None or (held.occurred_at, held.position) < (occurred_at, position):
+            profile.consent[purpose] = Consent(given, occurred_at, position)
+            if held is None or held.given != given:
+                changed.append(purpose)
+    return changed
+
+
+def consented(profile: Profile, purpose: str) -> bool:
+    """Whether the person has said yes to this purpose; a connection without purpose needs no yes."""
+    if not purpose:
+        return True
+    held = profile.consent.get(purpose)
+    return held is not None and held.given
+
+
+def nodes(profile: Profile) -> list[str]:
+    """The node ids of every identifier of the person."""
+    return [
+        node_id(Identifier(kind, value)) for kind, values in profile.identifiers.items() for value in values
+    ]
+
+
+def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
+    """One profile of two, as if both had been one from the start: the elder's id, everything of both.
+
+    Commutative and associative. Memberships keep the earlier entry; whoever holds the result looks at
+    the audiences anew, as together they may say something else.
+    """
+    elder, younger = (a, b) if (a.created, a.id) <= (b.created, b.id) else (b, a)
+    for kind, values in younger.identifiers.items():
+        held = elder.identifiers.setdefault(kind, {})
+        for value, position in values.items():
+            held[value] = min(position, held.get(value, position))
+    for name, attribute in younger.attributes.items():
+        rival = elder.attributes.get(name)
+        if rival is None or rival.rank < attribute.rank:
+            elder.attributes[name] = attribute
+    for purpose, consent in younger.consent.items():
+        said = elder.consent.get(purpose)
+        if said is None or (said.occurred_at, said.position) < (consent.occurred_at, consent.position):
+            elder.consent[purpose] = consent
+    for audience, membership in younger.memberships.items():
+        entered = elder.memberships.get(audience)
+        if entered is None or membership.position < entered.position:
+            elder.memberships[audience] = membership
+    for audience, due in younger.dues.items():
+        elder.dues[audience] = min(due, elder.dues.get(audience, due))
+    for connection, fields in younger.routed.items():
+        elder.routed.setdefault(connection, fields)
+    elder.conditions = compiled.merge(elder.conditions, younger.conditions)
+    elder.latest = max(elder.latest, younger.latest)
+    return elder

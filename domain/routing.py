@@ -1,0 +1,85 @@
+"""What a connection has to tell its destination of one person, and why it may not.
+
+A destination that takes adds and removes is told the difference between what it was last told and what
+holds now. A destination that only takes adds is told once for each stay in the audience.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from domain.outbound import Change
+from domain.profiles import Profile, consented
+
+
+class Destination(NamedTuple):
+    """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
+    outbound records form a batch."""
+
+    connection: str
+    audience: str
+    purpose: str
+    fields: tuple[tuple[str, str, str], ...]
+    changes: frozenset[str]
+    max_batch: int
+
+
+class Routed(NamedTuple):
+    """One change to send, with the fields it is sent with."""
+
+    destination: Destination
+    change: Change
+    fields: dict[str, Any]
+
+
+class Withheld(NamedTuple):
+    """Nothing may be sent, and why."""
+
+    destination: Destination
+    reason: str
+
+
+def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]:
+    """Decides, and notes in `profile.routed` what the destination is told."""
+    name = destination.connection
+    told = profile.routed.get(name)
+    member = destination.audience in profile.memberships
+    if "remove" not in destination.changes:
+        if not member:
+            profile.routed.pop(name, None)
+            return []
+        if told is not None:
+            return []
+    fields, missing = _fields(profile, destination) if member else ({}, "")
+    if member and not consented(profile, destination.purpose):
+        missing = f"no consent to '{destination.purpose}'"
+    wanted = fields if member and not missing else None
+    if wanted == told:
+        return [Withheld(destination, missing)] if missing else []
+    decisions: list[Routed | Withheld] = []
+    if told is not None:
+        del profile.routed[name]
+        decisions.append(Routed(destination, "remove", told))
+    if wanted is not None:
+        profile.routed[name] = wanted
+        decisions.append(Routed(destination, "add", wanted))
+    elif missing:
+        decisions.append(Withheld(destination, missing))
+    return decisions
+
+
+def _fields(profile: Profile, destination: Destination) -> tuple[dict[str, Any], str]:
+    """The declared fields' values, and what is missing of them. Of several identifiers of a kind, the one
+    that was known first is taken."""
+    values: dict[str, Any] = {}
+    for field, source, key in destination.fields:
+        if source == "identifier":
+            known = profile.identifiers.get(key)
+            value = min(known, key=lambda v: (known[v], v)) if known else None
+        else:
+            held = profile.attributes.get(key)
+            value = held.value if held is not None else None
+        if value is None or value == "":
+            return {}, f"no {source} '{key}'"
+        values[field] = value
+    return values, ""

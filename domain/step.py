@@ -1,0 +1,259 @@
+"""One step of the pipeline: a batch of the log and the state it meets → new state and derived records.
+
+Pure: the same rows on the same state give the same result, live and in a rebuild. State at a position is
+a function of the log up to it: before a row is applied, every timer that fell due by the row's log time
+has fired, in order of its due time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from domain import derived, identity
+from domain.audiences.evaluation import CompiledAudiences, Event, Person
+from domain.profiles import (
+    Membership,
+    Profile,
+    add_identifiers,
+    merge,
+    nodes,
+    set_attributes,
+    set_consent,
+)
+from domain.records import Entry, Identifier, Record, dig, node_id
+from domain.routing import Destination, Routed, Withheld, route
+
+_body = msgspec.json.Decoder().decode
+
+
+class Plan(NamedTuple):
+    """What the workspace declares, ready for use: the audiences, each feed's priority, and the
+    destinations of each audience."""
+
+    audiences: CompiledAudiences
+    priorities: Mapping[str, int]
+    destinations: Mapping[str, tuple[Destination, ...]]
+
+
+class Inbound(NamedTuple):
+    """One row of the log to apply. `record` is `None` for a row that only moves the log's time."""
+
+    position: int
+    recorded_at: int
+    record: Record | None
+
+
+class State(NamedTuple):
+    """What a step works on, and changes in place: `graph` maps node ids to profile ids for every identifier
+    of the batch that is known; `profiles` holds those profiles, and every profile with a timer due."""
+
+    graph: dict[str, str]
+    profiles: dict[str, Profile]
+
+
+class MembershipChange(NamedTuple):
+    """Somebody entered (`membership` given) or left an audience."""
+
+    audience: str
+    profile: str
+    membership: Membership | None
+
+
+class Outcome(NamedTuple):
+    """What a step has changed besides the state: the profiles to save, those that merged into others, the
+    graph's new links, membership changes in order, and the records that follow, in order."""
+
+    changed: frozenset[str]
+    merged: Mapping[str, str]
+    links: Mapping[str, str]
+    memberships: Sequence[MembershipChange]
+    entries: Sequence[Entry]
+
+
+class _Step:
+    def __init__(self, plan: Plan, rows: Sequence[Inbound], state: State) -> None:
+        self.plan = plan
+        self.rows = rows
+        self.times = [row.recorded_at for row in rows]
+        self.state = state
+        self.changed: set[str] = set()
+        self.merged: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.memberships: list[MembershipChange] = []
+        self.derived: list[tuple[int, Entry]] = []
+        self.routed: list[tuple[int, str, Routed]] = []
+
+    def run(self) -> Outcome:
+        for row in self.rows:
+            if row.record is not None:
+                self._apply(row, row.record)
+        last = self.times[-1]
+        for profile in list(self.state.profiles.values()):
+            self._fire(profile, last)
+        self.derived.sort(key=lambda pair: pair[0])
+        entries = [entry for _, entry in self.derived]
+        entries += derived.outbound(self.routed)
+        return Outcome(frozenset(self.changed), self.merged, self.links, self.memberships, entries)
+
+    def _apply(self, row: Inbound, record: Record) -> None:
+        for identifier in record.identifiers:
+            holder = self.state.graph.get(node_id(identifier))
+            if holder is not None:
+                self._fire(self.state.profiles[holder], row.recorded_at)
+        profile, touched = self._person(row, record)
+        if profile is None:
+            return
+        occurred_at = min(record.occurred_at, row.recorded_at)
+        compiled = self.plan.audiences
+        names: list[str] = list(touched)
+        body = None
+        if record.type in ("track", "page", "screen"):
+            name = derived.event_name(record)
+            if compiled.listens_to(name):
+                body = _body(record.body)
+                properties = dig(body, record.properties_at) | record.properties
+                names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
+        data_changed = bool(touched)
+        if record.traits_at:
+            traits = dig(body if body is not None else _body(record.body), record.traits_at)
+            priority = self.plan.priorities.get(record.feed, 0)
+            fresh = set_attributes(profile, traits, priority, occurred_at, row.position)
+            if fresh:
+                data_changed = True
+                names += compiled.touched_by_attributes(fresh)
+        if record.consent:
+            purposes = set_consent(profile, record.consent, occurred_at, row.position)
+            if purposes:
+                data_changed = True
+                names += compiled.touched_by_consent(purposes)
+        profile.latest = row.position
+        self.changed.add(profile.id)
+        entered_or_left = self._evaluate(profile, names, row.recorded_at, row.position) if names else []
+        if data_changed:
+            entered_or_left += profile.memberships
+            entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
+        self._route(profile, entered_or_left, row.position)
+
+    def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
+        """Whose record it is, and the audiences to look at because identities have changed."""
+        if not record.identifiers:
+            return None, ()
+        profiles, graph = self.state.profiles, self.state.graph
+        found = identity.resolve(record.identifiers, record.type == "alias", graph, profiles)
+        touched: tuple[str, ...] = ()
+        if found.profile is None:
+            profile = Profile(id=node_id(record.identifiers[0]), created=row.position, latest=row.position)
+            profiles[profile.id] = profile
+            self.derived.append((row.position, derived.profile_created(profile, row.position)))
+            touched = self.plan.audiences.open_to_strangers
+        else:
+            profile = profiles[found.profile]
+        for identifier in found.refused:
+            self.derived.append((row.position, derived.merge_refused(profile, identifier, row.position)))
+        for loser_id in found.merge:
+            profile = self._merge(profile, profiles[loser_id], row.position)
+            touched = self.plan.audiences.names
+        if found.link:
+            add_identifiers(profile, found.link, row.position)
+            for identifier in found.link:
+                node = node_id(identifier)
+                graph[node] = self.links[node] = profile.id
+        if found.profile is not None and found.link:
+            self._route(profile, list(profile.memberships), row.position)
+        return profile, touched
+
+    def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
+        told = {p.id: dict(p.routed) for p in (a, b)}
+        members = {p.id: list(p.memberships) for p in (a, b)}
+        kept = merge(a, b, self.plan.audiences)
+        gone = b if kept is a else a
+        for node in nodes(gone):
+            self.state.graph[node] = self.links[node] = kept.id
+        del self.state.profiles[gone.id]
+        self.changed.discard(gone.id)
+        self.merged[gone.id] = kept.id
+        for audience in members[gone.id]:
+            self.memberships.append(MembershipChange(audience, gone.id, None))
+            if audience not in members[kept.id]:
+                self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
+        for connection, fields in told[gone.id].items():
+            if kept.routed[connection] != fields:
+                destination = self._destination(connection)
+                if destination is not None and "remove" in destination.changes:
+                    self.routed.append((position, gone.id, Routed(destination, "remove", fields)))
+        self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
+        return kept
+
+    def _fire(self, profile: Profile, upto: int) -> None:
+        """Fires the profile's timers up to a log time, each at its own time."""
+        while (due := profile.due) is not None and due <= upto:
+            names = [audience for audience, at in profile.dues.items() if at <= due]
+            names += self.plan.audiences.dependants(names)
+            for audience in names:
+                profile.dues.pop(audience, None)
+            index = bisect_left(self.times, due)
+            cause = self.rows[index].position
+            self.changed.add(profile.id)
+            self._route(profile, self._evaluate(profile, names, due, cause), cause)
+
+    def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
+        """Looks at these audiences in dependency order; those that the person entered or left."""
+        compiled = self.plan.audiences
+        wanted = set(names)
+        changed: list[str] = []
+        person = Person(
+            profile.conditions,
+            {name: attribute.value for name, attribute in profile.attributes.items()},
+            {purpose: consent.given for purpose, consent in profile.consent.items()},
+            profile.memberships,
+        )
+        for audience in compiled.in_order(wanted):
+            verdict = compiled.evaluate(audience, person, now)
+            if verdict.due is None:
+                profile.dues.pop(audience, None)
+            else:
+                profile.dues[audience] = verdict.due
+            if verdict.member == (audience in profile.memberships):
+                continue
+            membership = Membership(cause, now) if verdict.member else None
+            if membership is not None:
+                profile.memberships[audience] = membership
+            else:
+                del profile.memberships[audience]
+            changed.append(audience)
+            self.memberships.append(MembershipChange(audience, profile.id, membership))
+            entry = derived.membership(audience, profile.id, verdict.member, now, cause, verdict.because)
+            self.derived.append((cause, entry))
+        return changed
+
+    def _route(self, profile: Profile, audiences: Iterable[str], cause: int) -> None:
+        for audience in dict.fromkeys(audiences):
+            for destination in self.plan.destinations.get(audience, ()):
+                for decision in route(profile, destination):
+                    if isinstance(decision, Withheld):
+                        self.derived.append((cause, derived.withheld(profile, decision, cause)))
+                    else:
+                        self.routed.append((cause, profile.id, decision))
+
+    def _audiences_told(self, profile: Profile) -> list[str]:
+        destinations = (self._destination(connection) for connection in profile.routed)
+        return [destination.audience for destination in destinations if destination is not None]
+
+    def _destination(self, connection: str) -> Destination | None:
+        return next(
+            (d for ds in self.plan.destinations.values() for d in ds if d.connection == connection), None
+        )
+
+
+def step(plan: Plan, rows: Sequence[Inbound], state: State) -> Outcome:
+    """Applies rows in log order. `state` holds what the rows can touch, and is changed in place."""
+    return _Step(plan, rows, state).run()
+
+
+def identifiers_of(rows: Iterable[Inbound]) -> set[Identifier]:
+    """Every identifier that these rows carry: what has to be looked up before the step."""
+    return {i for row in rows if row.record is not None for i in row.record.identifiers}

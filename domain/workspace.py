@@ -1,0 +1,77 @@
+"""What a workspace declares: its feeds, its audiences and its connections.
+
+The YAML form is `roundtrip.yaml`. A workspace with a mistake is refused whole.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from domain.audiences.definition import Audience
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SecretRef(Model):
+    """Where a secret is kept. Secrets are never written into a workspace file, only referred to."""
+
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SecretRef:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("a secret names exactly one place: either 'env' or 'file'")
+        return self
+
+
+class Feed(Model):
+    """Where records come in. `priority` decides between sources that disagree on an attribute: higher wins."""
+
+    format: str
+    secret: SecretRef
+    priority: int = 0
+
+
+class Connection(Model):
+    """Where an audience goes out.
+
+    `fields` names what goes along: the destination's name → where it comes from, as
+    `identifier.<kind>` or `attribute.<name>`. What is not declared stays. `requires` names fields without
+    which a person cannot be sent; by default all of them. `purpose` is the consent that a person must have
+    given, at routing and again at delivery.
+    """
+
+    connector: str
+    audience: Name
+    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute)\..+$")]]
+    purpose: str = ""
+    settings: dict[str, Any] = {}
+    secrets: dict[str, SecretRef] = {}
+
+
+class Workspace(Model):
+    """A whole workspace file."""
+
+    workspace: Name
+    clock: Literal["wall", "simulated"] = "wall"
+    feeds: dict[Name, Feed] = {}
+    audiences: dict[Name, Audience] = {}
+    connections: dict[Name, Connection] = {}
+
+    @model_validator(mode="after")
+    def _names_known(self) -> Workspace:
+        for name, connection in self.connections.items():
+            if connection.audience not in self.audiences:
+                known = ", ".join(sorted(self.audiences)) or "none"
+                raise ValueError(
+                    f"connection '{name}' sends audience '{connection.audience}', which is not declared; "
+                    f"declared are: {known}"
+                )
+        return self

@@ -1,0 +1,218 @@
+"""The embedded PostgreSQL: a real server from a wheel, as our own child, on a private unix socket only.
+
+The data lies in `<home>/postgres`, the log in `<home>/postgres.log`. As root the server runs as another
+user, and closed folders above the home (mode 0700, such as /root) are opened for everyone to pass through:
+see `account.open_way`. When this process dies, the server shuts down by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL
+
+from runtime.embedded.account import Account, open_installation, open_way, postgres_account
+from runtime.embedded.child import ended, start_child, stop_child
+from runtime.embedded.claim import Claim, Remains, claim, processes_of
+from runtime.embedded.errors import EmbeddedError
+from runtime.embedded.logfile import open_log, tail
+from runtime.embedded.postgres_socket import PORT, server_options, socket_directory
+from runtime.embedded.wheel import BINARIES, VERSION
+
+DATABASE = "roundtrip"
+_SUPERUSER = "postgres"
+_POLL = 0.02
+_STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
+"""Fast shutdown, which writes a checkpoint; then immediate shutdown, after which the next start recovers."""
+
+
+class EmbeddedPostgres:
+    """One server in one home. Made by `start_postgres`; a context manager that stops it."""
+
+    name = "postgres"
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self.data = self.home / "postgres"
+        self.log = self.home / "postgres.log"
+        self._claim: Claim | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket = self.data
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL of the database `roundtrip`; it holds no secret."""
+        query = {"host": str(self._socket), "port": str(PORT)}
+        return URL.create("postgresql+psycopg", _SUPERUSER, database=DATABASE, query=query).render_as_string()
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        if self._child is None:
+            raise EmbeddedError(f"{self.data}: PostgreSQL is not running; start it first")
+        return self._child.pid
+
+    def poll(self) -> int | None:
+        """The server's exit code (negative: the signal that ended it), or None while it runs."""
+        return self._child.poll() if self._child else 0
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Run the server and wait, at most `timeout` seconds, until the database accepts connections.
+
+        Also the way to restart a server that ended. Raises EmbeddedError with the end of the server's log.
+        """
+        self.stop()
+        self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        remains = Remains(self.data, "postgres", signal.SIGQUIT)
+        self._claim = claim(self.home, self.name, remains)
+        try:
+            account = postgres_account(self.data)
+            if account:
+                open_installation(BINARIES)
+            self._initialise(account)
+            if account:
+                open_way(self.data)
+            _remove_stale_lock_files(remains, self._socket, self.log)
+            self._socket = socket_directory(self.data, account)
+            self._run(account, self._claim)
+            self._await_database(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Shut the server down: fast, then (after 30 s) immediately. Does nothing when it does not run."""
+        if self._child:
+            stop_child(self._child, _STOP)
+            self._child = None
+        if self._claim:
+            self._claim.release()
+            self._claim = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _initialise(self, account: Account | None) -> None:
+        version = self.data / "PG_VERSION"
+        if version.exists():
+            if (written := version.read_text().strip()) != str(VERSION):
+                raise EmbeddedError(
+                    f"{self.data}: was written by PostgreSQL {written}, and this is PostgreSQL {VERSION}; "
+                    "upgrade it with pg_upgrade, or set ROUNDTRIP_HOME to a new directory"
+                )
+            return
+        # Made aside and then renamed: a kill in the middle leaves nothing that looks like a data directory.
+        unfinished = self.data.with_name("postgres.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        if account:
+            os.chown(unfinished, account.uid, account.gid)
+            open_way(unfinished)
+        # Sorting and case mapping built into PostgreSQL: an upgrade of the C library cannot corrupt an index.
+        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        argv = [str(BINARIES / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, "--auth=trust", *locale]
+        with open_log(self.log) as log:
+            child = start_child(
+                argv,
+                death_signal=signal.SIGTERM,
+                log=log,
+                cwd=unfinished,
+                env=_environment(),
+                account=account,
+            )
+        try:
+            if not ended(child, within=60.0) or child.returncode != 0:
+                raise EmbeddedError(f"{self.data}: initdb failed; the end of {self.log}:\n{tail(self.log)}")
+        finally:
+            stop_child(child, ())
+        unfinished.rename(self.data)
+
+    def _run(self, account: Account | None, held: Claim) -> None:
+        argv = [str(BINARIES / "postgres"), "-D", str(self.data), *server_options(self._socket)]
+        with open_log(self.log) as log:
+            self._child = start_child(
+                argv,
+                death_signal=signal.SIGINT,
+                log=log,
+                cwd=self.data,
+                env=_environment(),
+                account=account,
+                inherited=[held.running],
+            )
+
+    def _await_database(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        target = make_conninfo(
+            host=str(self._socket), port=PORT, user=_SUPERUSER, dbname=_SUPERUSER, connect_timeout=5
+        )
+        while True:
+            try:
+                with psycopg.connect(target, autocommit=True) as connection:
+                    _ensure_database(connection)
+                    return
+            except psycopg.OperationalError as error:
+                self._still_starting(deadline, timeout, str(error))
+
+    def _still_starting(self, deadline: float, timeout: float, reason: str) -> None:
+        """Wait a moment; raise when the server has ended or the time is up."""
+        child = self._child
+        if child is None or ended(child, within=_POLL):
+            code = child.returncode if child else None
+            raise EmbeddedError(
+                f"{self.data}: PostgreSQL ended with exit code {code} while starting; mend what it "
+                f"says and start again. The end of {self.log}:\n{tail(self.log)}"
+            )
+        if time.monotonic() > deadline:
+            raise EmbeddedError(
+                f"{self.data}: PostgreSQL accepted no connection within {timeout:.0f} s ({reason.strip()}); "
+                f"allow it more time when it is recovering. The end of {self.log}:\n{tail(self.log)}"
+            )
+
+
+def start_postgres(home: Path, *, timeout: float = 60.0) -> EmbeddedPostgres:
+    """Start PostgreSQL in `home` and return it once the database `roundtrip` is there. Main thread only.
+
+    Waits first for what a killed supervisor left behind. Raises HeldError when another supervisor runs it,
+    EmbeddedError when it cannot start.
+    """
+    server = EmbeddedPostgres(home)
+    server.start(timeout)
+    return server
+
+
+def _ensure_database(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the variables that steer PostgreSQL: a PGPORT or PGDATA is meant for another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def _remove_stale_lock_files(remains: Remains, socket: Path, log: Path) -> None:
+    """Remove the pid files of a killed server: by now their pid may belong to any process, which PostgreSQL
+    would take for a running server. The claim says that no server of ours lives; one of another's might."""
+    if foreign := processes_of(remains):
+        pids = " ".join(str(process.pid) for process in foreign)
+        raise EmbeddedError(
+            f"{remains.directory}: a PostgreSQL that Roundtrip did not start (processes {pids}) runs on this "
+            f"data directory; stop it (pg_ctl stop -D {remains.directory})"
+        )
+    for stale in (remains.directory / "postmaster.pid", socket / f".s.PGSQL.{PORT}.lock"):
+        stale.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""How the embedded PostgreSQL is set: a unix socket nobody else can reach, durable writes, a terse log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from runtime.embedded.account import Account, open_way
+from runtime.embedded.errors import EmbeddedError
+
+PORT = 5432
+"""Only a part of the socket's file name: no TCP port is opened."""
+
+_LONGEST = 107
+"""Bytes in the path of a unix socket."""
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    # An answer is given after the commit, so a commit is on the disk.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "wal_compression": "on",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # Details, contexts and statements quote rows, and rows are personal data.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "logging_collector": "off",
+}
+
+
+def server_options(socket: Path) -> list[str]:
+    """The command line options of `postgres`, for a socket in the directory `socket`."""
+    # The setting is a list, whose items are quoted like identifiers.
+    quoted = '"' + str(socket).replace('"', '""') + '"'
+    settings = _SETTINGS | {"unix_socket_directories": quoted, "port": str(PORT)}
+    return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+
+
+def socket_directory(data: Path, account: Account | None) -> Path:
+    """A directory that only the server's user can enter, with a path short enough for a unix socket.
+
+    It is the data directory itself, or else one below the temporary directory, the same at every start.
+    Raises EmbeddedError when that one belongs to somebody else.
+    """
+    if _fits(data):
+        return data
+    owner = account.uid if account else os.geteuid()
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()).resolve() / f"roundtrip-{owner}-{digest}"
+    try:
+        short.mkdir(mode=0o700)
+        if account:
+            os.chown(short, account.uid, account.gid)
+    except FileExistsError:
+        found = short.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) != 0o700:
+            raise EmbeddedError(
+                f"{short}: PostgreSQL's socket belongs there, but it is not a directory of mode 0700 owned "
+                f"by user {owner}; remove it, or choose a ROUNDTRIP_HOME with a shorter path"
+            ) from None
+    if account:
+        open_way(short)
+    if not _fits(short):
+        raise EmbeddedError(
+            f"{short}: too long for a unix socket (at most {_LONGEST} bytes); set a shorter ROUNDTRIP_HOME"
+        )
+    return short
+
+
+def _fits(directory: Path) -> bool:
+    # In a connection's parameters, a comma would separate two hosts.
+    return len(os.fsencode(directory / f".s.PGSQL.{PORT}")) <= _LONGEST and "," not in str(directory)

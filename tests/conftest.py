@@ -1,0 +1,60 @@
+"""The servers every test may use: one PostgreSQL and one NATS a run, and a fresh database a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+
+from runtime.embedded.nats import start_nats
+from runtime.embedded.postgres import start_postgres
+from tests.servers import temporary_home
+
+_TEMPLATE = "roundtrip_template"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The SQLAlchemy URL of a server that runs as long as this run of pytest; its database is empty."""
+    with temporary_home() as home, start_postgres(home) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """The URL of a NATS server with JetStream that runs as long as this run of pytest; all tests share it."""
+    with temporary_home() as home, start_nats(home) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_url: str) -> str:
+    """The name of a database with today's schema and no rows, to copy."""
+    from runtime.migrate import migrate
+
+    _execute(postgres_url, "create database {}", _TEMPLATE)
+    migrate(_url(postgres_url, _TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(postgres_url: str, migrated_template: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh, migrated database, dropped after the test."""
+    name = f"test_{uuid4().hex[:12]}"
+    _execute(postgres_url, "create database {} template {}", name, migrated_template)
+    yield _url(postgres_url, name)
+    _execute(postgres_url, "drop database {} with (force)", name)
+
+
+def _url(server: str, database: str) -> str:
+    return make_url(server).set(database=database).render_as_string(hide_password=False)
+
+
+def _execute(server: str, statement: str, *names: str) -> None:
+    target = make_url(server).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

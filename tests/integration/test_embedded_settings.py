@@ -1,0 +1,97 @@
+"""What the environment decides, and how a mistake in it is told."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import SettingsError, load_settings
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def test_an_empty_environment_means_embedded_servers_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({"ROUNDTRIP_DATABASE_URL": ""})
+    assert settings.home == tmp_path / ".roundtrip"
+    assert settings.workspace == tmp_path / "roundtrip.yaml"
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
+    assert settings.database_url is None
+    assert settings.nats_url is None
+
+
+def test_the_token_is_made_once_and_kept_private(home: Path) -> None:
+    first = load_settings({"ROUNDTRIP_HOME": str(home)})
+    second = load_settings({"ROUNDTRIP_HOME": str(home)})
+    assert len(first.api_token) >= 40
+    assert first == second
+    assert stat.S_IMODE((home / "api-token").stat().st_mode) == 0o600
+    assert [each.name for each in home.iterdir()] == ["api-token"]
+
+
+def test_secrets_are_not_shown(home: Path) -> None:
+    settings = load_settings(
+        {
+            "ROUNDTRIP_HOME": str(home),
+            "ROUNDTRIP_API_TOKEN": "hush-token",
+            "ROUNDTRIP_DATABASE_URL": "postgresql://me:hush-database@db/roundtrip",
+            "ROUNDTRIP_NATS_URL": "nats://hush-nats@a:4222,nats://b:4222",
+        }
+    )
+    assert settings.api_token == "hush-token"
+    assert settings.database_url == "postgresql+psycopg://me:hush-database@db/roundtrip"
+    assert settings.nats_url == "nats://hush-nats@a:4222,nats://b:4222"
+    assert "hush" not in repr(settings)
+    assert "hush" not in str(settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:9000", ("::1", 9000)), ("localhost:80", ("localhost", 80))],
+)
+def test_addresses_are_read(home: Path, value: str, expected: tuple[str, int]) -> None:
+    settings = load_settings({"ROUNDTRIP_HOME": str(home), "ROUNDTRIP_HTTP": value})
+    assert (settings.http_host, settings.http_port) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ROUNDTRIP_HTTP", "8080", "ROUNDTRIP_HTTP=8080: .*127.0.0.1:8080"),
+        ("ROUNDTRIP_HTTP", "127.0.0.1:65536", "65536: .*65535"),
+        ("ROUNDTRIP_HTTP", "::1:80", "HOST:PORT"),
+        (
+            "ROUNDTRIP_DATABASE_URL",
+            "mysql://me:hush@db/x",
+            r"mysql://me:\*\*\*@db/x: .*postgresql\+psycopg://",
+        ),
+        ("ROUNDTRIP_DATABASE_URL", "postgresql://me:hush@db", "names no database"),
+        ("ROUNDTRIP_DATABASE_URL", "db.example.com hush", "is not a URL"),
+        ("ROUNDTRIP_DATABASE_URL", "postgresql://me:hush@db:port/x", "is not a URL"),
+        ("ROUNDTRIP_NATS_URL", "http://hush@a:4222", "ROUNDTRIP_NATS_URL=http://a:4222: .*nats://HOST:4222"),
+        ("ROUNDTRIP_NATS_URL", "nats://a:4222,b hush", "not the address of a NATS server"),
+        ("ROUNDTRIP_NATS_URL", "nats://a:99999", "not the address of a NATS server"),
+        ("ROUNDTRIP_API_TOKEN", "hush hush", "one word of visible ASCII"),
+        ("ROUNDTRIP_HOME", "/dev/null/home", "ROUNDTRIP_HOME=/dev/null/home: .*write to"),
+    ],
+)
+def test_a_mistake_names_variable_and_mend_but_no_secret(
+    home: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings({"ROUNDTRIP_HOME": str(home), name: value})
+    assert "hush" not in str(caught.value)
+
+
+def test_an_open_token_file_is_refused(home: Path) -> None:
+    load_settings({"ROUNDTRIP_HOME": str(home)})
+    (home / "api-token").chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        load_settings({"ROUNDTRIP_HOME": str(home)})
