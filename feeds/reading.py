@@ -1,0 +1,92 @@
+"""Bytes as JSON, with what cannot be taken in told apart: broken JSON, or values that no record can hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from feeds.feed import InvalidError, MalformedError, Problem
+
+#: Deeper nesting than this is refused.
+DEPTH_LIMIT: Final = 64
+_OPENING: Final = (ord("{"), ord("["))
+
+_decode = msgspec.json.Decoder().decode
+
+
+def malformed(error: Exception) -> MalformedError:
+    """What a decoder's complaint means to the sender; it never repeats what was sent."""
+    return MalformedError(Problem("", "malformed_json", f"the body is not JSON as it should be: {error}"))
+
+
+def check_text(body: bytes) -> None:
+    """Refuses U+0000, which JSON allows and a database cannot keep.
+
+    Raises `MalformedError` for bytes that are not UTF-8.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError(
+            Problem("", "invalid_utf8", f"byte {error.start} does not belong to UTF-8 text")
+        ) from None
+    if b"\\u" in body and b"\\u0000" in body and _holds_nul(body):
+        raise InvalidError(Problem("", "nul_character", "text may not contain U+0000"))
+    if b"\x00" in body:
+        raise MalformedError(Problem("", "malformed_json", "a body of JSON has no zero byte"))
+
+
+def _holds_nul(body: bytes) -> bool:
+    """An escaped U+0000, and not an escaped backslash before the letters u0000."""
+    at = body.find(b"\\u0000")
+    while at >= 0:
+        before = at
+        while before > 0 and body[before - 1] == 0x5C:
+            before -= 1
+        if (at - before) % 2 == 0:
+            return True
+        at = body.find(b"\\u0000", at + 1)
+    return False
+
+
+def check_depth(body: bytes) -> None:
+    """Refuses nesting that would exhaust a recursive reader. Cheap: brackets inside text count as well, so
+    only where there are very many of them the nesting is really counted."""
+    if body.count(b"{") + body.count(b"[") <= DEPTH_LIMIT:
+        return
+    depth, inside, escaped = 0, False, False
+    for byte in body:
+        if inside:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                inside = False
+        elif byte == 0x22:
+            inside = True
+        elif byte in _OPENING:
+            depth += 1
+            if depth > DEPTH_LIMIT:
+                raise _too_deep()
+        elif byte in (0x7D, 0x5D):
+            depth -= 1
+
+
+def read_json(body: bytes) -> Any:
+    """The decoded body. Raises `MalformedError` where it is not JSON, `InvalidError` for what JSON allows
+    and a record cannot hold: U+0000, numbers that no reader holds. Lone surrogates are not text."""
+    check_text(body)
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidError(Problem("", "out_of_range", str(error))) from None
+    except msgspec.DecodeError as error:
+        raise malformed(error) from None
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> MalformedError:
+    return MalformedError(Problem("", "too_deep", f"JSON may be nested {DEPTH_LIMIT} deep, this is deeper"))

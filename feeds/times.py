@@ -1,0 +1,36 @@
+"""A source's times as microseconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from feeds.feed import InvalidError, Problem
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def parse_time(value: Any, pointer: str) -> int:
+    """Microseconds since the epoch of an RFC 3339 time; one without an offset is taken as UTC.
+
+    Raises `InvalidError` pointing at what cannot be read.
+    """
+    if isinstance(value, str):
+        try:
+            at = datetime.fromisoformat(value)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=UTC)
+            return (at - _EPOCH) // _MICROSECOND
+        except (ValueError, OverflowError):
+            pass
+    raise InvalidError(
+        Problem(pointer, "unreadable_time", "a time is written as in 2026-11-24T10:15:30.123Z (RFC 3339)")
+    )
+
+
+def from_seconds(value: Any, pointer: str) -> int:
+    """Microseconds since the epoch of Unix time in seconds. Raises `InvalidError` where it is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 253_402_300_800:
+        return round(value * 1_000_000)
+    raise InvalidError(Problem(pointer, "unreadable_time", "a Unix time in seconds is expected here"))

@@ -1,0 +1,218 @@
+"""`roundtrip`: one command for each part of the machine, and one for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy import Engine
+
+from adapters.database import open_database
+from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
+from runtime.embedded.errors import EmbeddedError
+from runtime.engines import Engines, open_engines
+from runtime.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]
+
+
+@app.command()
+def up(workspace: WorkspaceOption = None) -> None:
+    """Run everything: the engines, and every part, in one process tree. Ctrl-C ends all of it."""
+    from runtime import up as process_tree
+
+    settings = load_settings(os.environ)
+    file = workspace or settings.workspace
+    with process_tree.prepared(settings, file, process_tree.http_fixed()) as ready:
+        console.print(f"Roundtrip listens at {ready.url}; the API token is in {settings.home / 'api-token'}")
+        process_tree.run(settings, ready, Event(), lambda line: console.print(line))
+
+
+@app.command()
+def serve() -> None:
+    """Run the HTTP API, and take delivery outcomes in."""
+    from runtime.serve import run_serve
+
+    settings, engines = _external()
+    asyncio.run(run_serve(settings, engines))
+
+
+@app.command()
+def pipeline() -> None:
+    """Run the pipeline: identity, profiles, audiences, routing. One leads, further ones stand by."""
+    from runtime.pipeline import run_pipeline
+
+    _, engines = _external()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _database(engines, "pipeline") as database, open_definitions(engines.database_url) as definitions:
+        run_pipeline(database, definitions, stop)
+
+
+@app.command()
+def relay() -> None:
+    """Run the relay: every row of the log onto NATS. One leads, further ones stand by."""
+    from runtime.relay import relay_until_stopped
+
+    settings, engines = _external()
+    with _database(engines, "relay") as database:
+        asyncio.run(relay_until_stopped(database, engines.nats_url, settings.nats_replicas))
+
+
+@app.command()
+def deliver(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Deliver this connection only; may be repeated.")
+    ] = None,
+) -> None:
+    """Run the delivery workers: outbound batches to the destinations."""
+    from runtime.deliver import deliver_until_stopped
+
+    settings, engines = _external()
+    with _database(engines, "deliver") as database:
+        asyncio.run(
+            deliver_until_stopped(database, engines.nats_url, frozenset(only or ()), settings.nats_replicas)
+        )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this release's schema."""
+    from runtime.migrate import migrate as run
+
+    with open_engines(load_settings(os.environ)) as engines:
+        run(engines.database_url)
+    console.print("The database has this release's schema.")
+
+
+@app.command()
+def apply(file: Annotated[Path, typer.Argument(help="The workspace file.")]) -> None:
+    """Declare what a workspace file says. A file with a mistake is refused whole."""
+    workspace = read_workspace(file)
+    with open_engines(load_settings(os.environ)) as engines, _database(engines, "apply") as database:
+        with open_definitions(engines.database_url) as definitions:
+            changed = apply_workspace(database, definitions, workspace)
+    console.print(f"{changed} definitions changed.")
+
+
+@app.command()
+def status() -> None:
+    """Where everything stands, as JSON."""
+    from runtime.status import read_status
+
+    with open_engines(load_settings(os.environ)) as engines, _database(engines, "status") as database:
+        typer.echo(json.dumps(read_status(database), indent=2))
+
+
+@app.command()
+def rebuild(
+    verify: Annotated[bool, typer.Option("--verify", help="Compare with the live projections.")] = False,
+) -> None:
+    """Fold every projection again from the log alone, beside the live ones, and compare them."""
+    from runtime.rebuild import SCHEMA, drop_shadow
+    from runtime.rebuild import verify as run
+
+    if not verify:
+        raise typer.BadParameter("this release rebuilds to compare: roundtrip rebuild --verify")
+    with open_engines(load_settings(os.environ)) as engines, _database(engines, "rebuild") as database:
+        shadow = open_database(engines.database_url, application="rebuild", schema=SCHEMA)
+        columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        try:
+            with (
+                open_definitions(engines.database_url) as definitions,
+                Progress(*columns, console=console) as bar,
+            ):
+                task = bar.add_task("")
+                compared = run(
+                    database, shadow, definitions, lambda at, goal: bar.update(task, completed=at, total=goal)
+                )
+        finally:
+            shadow.dispose()
+            drop_shadow(database)
+    for one in compared:
+        mark = "[green]equal[/]" if one.equal else f"[red]differs[/], first at {one.difference}"
+        console.print(f"{one.projection}: {one.live.rows:,} rows, {mark}")
+    if not all(one.equal for one in compared):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    users: Annotated[int, typer.Option(min=1, help="App users in the story.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Another seed tells another story.")] = 1,
+) -> None:
+    """Run the reference loop on embedded engines and simulators, and show it."""
+    from runtime.demo.run import WORKSPACE, OtherStory, run_demo
+
+    try:
+        code = run_demo(load_settings(os.environ), WORKSPACE, users, seed, console)
+    except OtherStory as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+def _external() -> tuple[Settings, Engines]:
+    """A single part works on servers that somebody else runs."""
+    settings = load_settings(os.environ)
+    if settings.database_url is None or settings.nats_url is None:
+        _fail(
+            "a part alone needs ROUNDTRIP_DATABASE_URL and ROUNDTRIP_NATS_URL; `roundtrip up` runs"
+            " everything, with engines of its own"
+        )
+    assert settings.database_url is not None
+    assert settings.nats_url is not None
+    return settings, Engines(settings.database_url, settings.nats_url)
+
+
+@contextmanager
+def _database(engines: Engines, name: str) -> Iterator[Engine]:
+    engine = open_database(engines.database_url, application=name)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"roundtrip: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """The console script. What a user can mend is said in one line."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except (SettingsError, WorkspaceError, EmbeddedError) as error:
+        typer.echo(f"roundtrip: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Applying a workspace file: what differs from what is declared becomes events in the log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import StoredEvent
+from pydantic import ValidationError
+from sqlalchemy import Engine, text
+
+from adapters.connectors.configuration import resolve
+from adapters.connectors.connector import connector
+from adapters.projections.definitions import DefinitionChange
+from domain.audiences.definition import path_of, validate_audiences
+from domain.audiences.evaluation import compile_audiences
+from domain.configuration import Definition
+from domain.records import Row
+from domain.routing import Destination
+from domain.step import Plan
+from domain.workspace import Connection, Workspace
+from feeds.feed import feed_format
+from runtime.workspace_view import SEGMENT
+
+
+class WorkspaceError(Exception):
+    """A workspace file has a mistake; nothing of it is applied."""
+
+
+class Definitions(Application[UUID]):
+    """The workspace's definitions as aggregates in the log."""
+
+    name = "roundtrip"
+
+    def current(self, kind: str, name: str) -> Definition | None:
+        try:
+            found: object = self.repository.get(Definition.create_id(kind, name))
+        except AggregateNotFoundError:
+            return None
+        assert isinstance(found, Definition)
+        return found
+
+    def declare(self, kind: str, name: str, body: dict[str, Any]) -> bool:
+        """Declares or changes a definition; true where that is news."""
+        definition = self.current(kind, name)
+        if definition is None:
+            definition = Definition(kind, name, body)
+        elif definition.body == body:
+            return False
+        else:
+            definition.change(kind, name, body)
+        self.save(definition)
+        return True
+
+    def withdraw(self, kind: str, name: str) -> bool:
+        """Withdraws a definition; true where that is news."""
+        definition = self.current(kind, name)
+        if definition is None or definition.body is None:
+            return False
+        definition.withdraw(kind, name)
+        self.save(definition)
+        return True
+
+    def change_of(self, row: Row) -> DefinitionChange:
+        """What one of the definitions' events in the log says."""
+        stored = StoredEvent(Definition.create_id("", ""), row.version, row.topic, row.state)
+        said = vars(self.mapper.to_domain_event(stored))
+        return DefinitionChange(row.position, said["kind"], said["name"], said.get("body"))
+
+
+def open_definitions(database_url: str) -> Definitions:
+    return Definitions(
+        env={"PERSISTENCE_MODULE": "adapters.log.persistence", "ROUNDTRIP_DATABASE_URL": database_url}
+    )
+
+
+def read_workspace(path: Path) -> Workspace:
+    """Reads and checks a workspace file. Raises `WorkspaceError` naming what is wrong and where."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise WorkspaceError(f"{path}: no such file; `examples/` has workspaces to begin with") from error
+    except yaml.YAMLError as error:
+        raise WorkspaceError(f"{path}: not YAML: {error}") from error
+    try:
+        workspace = Workspace.model_validate(document)
+        validate_audiences(workspace.audiences)
+    except ValidationError as error:
+        lines = [f"{path_of(e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise WorkspaceError(f"{path}: " + "; ".join(lines)) from error
+    except ValueError as error:
+        raise WorkspaceError(f"{path}: {error}") from error
+    for name, feed in workspace.feeds.items():
+        if feed.format != SEGMENT:
+            _named(path, f"feeds.{name}.format", feed_format, feed.format)
+    for name, connection in workspace.connections.items():
+        _named(path, f"connections.{name}.connector", connector, connection.connector)
+        try:
+            connector(connection.connector).check(resolve(name, connection, os.environ))
+        except ValueError as error:
+            raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
+    return workspace
+
+
+def _named(path: Path, where: str, look_up: Any, name: str) -> None:
+    try:
+        look_up(name)
+    except LookupError as error:
+        raise WorkspaceError(f"{path}: {where}: {error}") from error
+
+
+def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspace) -> int:
+    """Makes the log declare this workspace; how many definitions changed by it.
+
+    Raises `WorkspaceError` where the workspace wants another clock than the log has records by.
+    """
+    _set_clock(engine, workspace.clock)
+    declared = {
+        ("workspace", workspace.workspace): {"clock": workspace.clock},
+        **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
+        **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
+        **{("connection", name): _body(c) for name, c in workspace.connections.items()},
+    }
+    with engine.connect() as connection:
+        there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}
+    changed = sum(definitions.withdraw(kind, name) for kind, name in sorted(there - set(declared)))
+    return changed + sum(definitions.declare(kind, name, body) for (kind, name), body in declared.items())
+
+
+def _body(model: Any) -> dict[str, Any]:
+    body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert isinstance(body, dict)
+    return body
+
+
+def _set_clock(engine: Engine, clock: str) -> None:
+    with engine.begin() as connection:
+        position, held = connection.execute(text("SELECT position, clock FROM log_head FOR UPDATE")).one()
+        if held == clock:
+            return
+        if position > 0:
+            raise WorkspaceError(
+                f"this log's clock is '{held}' and has stamped {position} records by it; a workspace with"
+                f" clock '{clock}' needs a log of its own (another ROUNDTRIP_HOME or database)"
+            )
+        connection.execute(text("UPDATE log_head SET clock = :clock"), {"clock": clock})
+
+
+def plan_of(workspace: Workspace | None) -> Plan:
+    """The workspace made ready for the pipeline."""
+    if workspace is None:
+        return Plan(compile_audiences({}), {}, {})
+    destinations: dict[str, tuple[Destination, ...]] = {}
+    for name, connection in workspace.connections.items():
+        destination = destination_of(name, connection)
+        destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
+    return Plan(
+        compile_audiences(workspace.audiences),
+        {name: feed.priority for name, feed in workspace.feeds.items()},
+        destinations,
+    )
+
+
+def destination_of(name: str, connection: Connection) -> Destination:
+    """A connection as routing needs it."""
+    wire = connector(connection.connector)
+    fields = tuple((field, *source.split(".", 1)) for field, source in connection.fields.items())
+    return Destination(
+        connection=name,
+        audience=connection.audience,
+        purpose=connection.purpose,
+        fields=tuple((field, kind, key) for field, kind, key in fields),
+        changes=wire.changes,
+        max_batch=wire.max_batch,
+    )

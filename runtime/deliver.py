@@ -1,0 +1,80 @@
+"""`roundtrip deliver`: the workers of the declared connections; a workspace that changes gets new ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from adapters.connectors.configuration import ConfigurationError
+from adapters.projections.definitions import load_workspace
+from domain.workspace import Connection
+from runtime.delivery.errors import ConsentUnknownError
+from runtime.delivery.run import run_deliver
+from runtime.signals import stop_on_signals
+from runtime.status import who_consents
+
+#: How long a changed definition may take to hold in delivery, in seconds.
+REFRESH_S: Final = 1.0
+
+log = structlog.get_logger("deliver")
+
+
+async def deliver_until_stopped(
+    engine: Engine, nats_url: str, only: Collection[str] = (), replicas: int = 1
+) -> None:
+    """Delivers until a signal. Connections that cannot be used are named, and looked at again when they
+    are declared anew."""
+    stop = stop_on_signals()
+
+    async def consented(purpose: str, profiles: Sequence[str]) -> set[str]:
+        try:
+            return await asyncio.to_thread(who_consents, engine, purpose, profiles)
+        except DBAPIError as error:
+            raise ConsentUnknownError(f"the store does not answer: {type(error.orig).__name__}") from error
+
+    while not stop.is_set():
+        connections = _connections(engine)
+        changed = asyncio.Event()
+        watch = asyncio.create_task(_watch(engine, connections, changed, stop))
+        try:
+            if connections:
+                await run_deliver(
+                    nats_url,
+                    connections,
+                    consented,
+                    changed,
+                    environ=os.environ,
+                    only=only,
+                    replicas=replicas,
+                )
+        except ConfigurationError as error:
+            log.error("connections cannot be used", reason=str(error))
+        await watch
+
+
+async def _watch(
+    engine: Engine, known: Mapping[str, Connection], changed: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Sets `changed` once the connections are others than `known`, or at the end."""
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), REFRESH_S)
+        try:
+            if await asyncio.to_thread(_connections, engine) != known:
+                break
+        except DBAPIError as error:
+            log.warning("the store does not answer", error=type(error.orig).__name__)
+    changed.set()
+
+
+def _connections(engine: Engine) -> dict[str, Connection]:
+    with engine.connect() as connection:
+        workspace = load_workspace(connection)
+    return dict(workspace.connections) if workspace is not None else {}

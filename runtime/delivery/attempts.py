@@ -1,0 +1,177 @@
+"""One batch to its destination: request after request, each until nothing of it is to be tried again.
+
+A request waits for the one before it, as their order is the order in which they have to take effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import structlog
+
+from adapters.connectors.connector import Connector, ConnectorConfig, Judgement, RenderError, Request
+from adapters.http.client import HttpClient, NoAnswerError
+from adapters.http.retry_after import retry_after_s
+from domain.outbound import Outbound, Outcome, Status
+from domain.retry import GiveUp, decide
+from runtime.delivery.consent import Consented, without_consent
+from runtime.delivery.errors import StoppedError
+from runtime.delivery.lease import Lease
+from runtime.failpoints import failpoint
+
+#: What a defect in a connector's own code shows itself as.
+_DEFECTS: Final = (ValueError, LookupError, TypeError, AttributeError)
+
+log = structlog.get_logger("deliver")
+
+
+class Destination(NamedTuple):
+    """A connection, ready to be talked to."""
+
+    connector: Connector
+    config: ConnectorConfig
+    http: HttpClient
+    consented: Consented
+
+
+class _Judged(NamedTuple):
+    judgements: list[Judgement]
+    retry_after_s: float | None
+
+
+class Delivery:
+    """The delivery of one batch. `again` says that it was given to a worker before."""
+
+    def __init__(self, to: Destination, lease: Lease, stop: asyncio.Event, again: bool) -> None:
+        self._to = to
+        self._lease = lease
+        self._stop = stop
+        self._perhaps_sent = again
+        self._outcomes: dict[str, Outcome] = {}
+        self.attempts = 0
+
+    async def run(self, records: Sequence[Outbound]) -> list[Outcome]:
+        """One outcome for each record, in their order. Raises `LeftError` when it cannot come to an end."""
+        takes = self._to.connector.changes
+        for record in records:
+            if record.change not in takes:
+                self._close(record, "suppressed", f"the destination takes no '{record.change}'")
+        for request in self._render(await self._allowed(records)):
+            await self._settle(request)
+        return [self._outcomes[record.id] for record in records]
+
+    async def _settle(self, request: Request) -> None:
+        """Sends a request, and what is to be repeated of it, until each of its records has an outcome."""
+        requests, attempt = [request], 0
+        started = asyncio.get_running_loop().time()
+        while requests:
+            attempt += 1
+            repeat: list[Judgement] = []
+            waits: list[float] = []
+            for each in requests:
+                judged = await self._attempt(each)
+                repeat += self._take_in(judged.judgements, attempt)
+                waits += [wait for wait in (judged.retry_after_s,) if wait is not None]
+            if not repeat:
+                return
+            waits += [one.after_s for one in repeat if one.after_s is not None]
+            elapsed = asyncio.get_running_loop().time() - started
+            decision = decide(attempt, elapsed, max(waits, default=None), random.random())
+            if isinstance(decision, GiveUp):
+                for one in repeat:
+                    self._close(one.outbound, "dead", f"{one.reason}; {decision.reason}", attempt)
+                return
+            log.info(
+                "trying again",
+                connection=self._to.config.name,
+                records=len(repeat),
+                attempt=attempt,
+                after_s=round(decision.after_s, 3),
+                reason=repeat[0].reason,
+            )
+            await self._pause(decision.after_s)
+            requests = self._render(await self._allowed([one.outbound for one in repeat], attempt), attempt)
+
+    async def _attempt(self, request: Request) -> _Judged:
+        self._lease.require()
+        self.attempts += 1
+        failpoint("deliver.before_send")
+        try:
+            answer = await self._to.http.send(request)
+        except NoAnswerError as error:
+            return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
+        finally:
+            self._perhaps_sent = True
+        failpoint("deliver.sent")
+        try:
+            judgements = self._to.connector.judge(self._to.config, request, answer)
+        except _DEFECTS as error:
+            reason = self._defect("judge", error)
+            judgements = [Judgement(one, "dead", reason) for one in request.outbound]
+        return _Judged(judgements, retry_after_s(answer.headers, datetime.now(UTC)))
+
+    def _take_in(self, judgements: Sequence[Judgement], attempt: int) -> list[Judgement]:
+        """Closes what is decided; the rest is to be tried again."""
+        repeat = []
+        for one in judgements:
+            if one.verdict == "retry":
+                repeat.append(one)
+            else:
+                self._close(one.outbound, one.verdict, one.reason, attempt, one.reference)
+        return repeat
+
+    async def _allowed(self, records: Sequence[Outbound], attempts: int = 0) -> list[Outbound]:
+        """Those of the records that are open and may be sent now."""
+        waiting = [record for record in records if record.id not in self._outcomes]
+        refused = await without_consent(self._to.consented, waiting)
+        for record in waiting:
+            if record.id in refused:
+                note = "; an attempt before may have reached the person" if self._perhaps_sent else ""
+                reason = f"no consent to '{record.purpose}' at delivery{note}"
+                self._close(record, "suppressed", reason, attempts)
+        return [record for record in waiting if record.id not in refused]
+
+    def _render(self, records: Sequence[Outbound], attempts: int = 0) -> list[Request]:
+        """The requests for these records; a record that is in none of them is dead."""
+        requests: list[Request] = []
+        reason = f"connector '{self._to.config.name}' can make no request of its fields"
+        try:
+            requests = self._to.connector.render(self._to.config, records) if records else []
+        except RenderError as error:
+            reason = str(error)
+        except _DEFECTS as error:
+            reason = self._defect("render", error)
+        carried = {one.id for request in requests for one in request.outbound}
+        for record in records:
+            if record.id not in carried:
+                self._close(record, "dead", reason, attempts)
+        return requests
+
+    def _defect(self, step: str, error: Exception) -> str:
+        # Neither message nor traceback is logged: both may hold the record's values.
+        kind = type(error).__name__
+        log.error("connector failed", connection=self._to.config.name, step=step, error=kind)
+        return f"the connector's {step} failed ({kind}); this is a defect of the connector"
+
+    def _close(
+        self, record: Outbound, status: Status, reason: str, attempts: int = 0, reference: str = ""
+    ) -> None:
+        self._outcomes[record.id] = Outcome(
+            id=record.id,
+            connection=record.connection,
+            status=status,
+            reason=reason,
+            reference=reference,
+            attempts=attempts,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+        raise StoppedError

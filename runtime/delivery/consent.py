@@ -1,0 +1,24 @@
+"""The second look at consent, right before a person's data leaves: it may have been withdrawn meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from domain.outbound import Outbound
+
+#: Of these profiles, those that consent to the purpose now. Raises `ConsentUnknownError` when it cannot tell.
+Consented = Callable[[str, Sequence[str]], Awaitable[set[str]]]
+
+
+async def without_consent(consented: Consented, records: Sequence[Outbound]) -> set[str]:
+    """The ids of the records that must not be sent. Taking somebody out of a destination needs no consent:
+    it is what a withdrawal leads to."""
+    by_purpose: dict[str, list[Outbound]] = {}
+    for record in records:
+        if record.purpose and record.change == "add":
+            by_purpose.setdefault(record.purpose, []).append(record)
+    refused: set[str] = set()
+    for purpose, several in by_purpose.items():
+        given = await consented(purpose, [record.profile for record in several])
+        refused.update(record.id for record in several if record.profile not in given)
+    return refused

@@ -1,0 +1,19 @@
+"""What the store may answer instead of a yes. The caller may hand in the same again."""
+
+from __future__ import annotations
+
+
+class TryAgainError(Exception):
+    """Nothing is wrong with what was asked; it has a chance after `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(TryAgainError):
+    """More is waiting than may wait."""
+
+
+class StoreUnavailable(TryAgainError):
+    """The store did not commit, or did not say whether it did."""

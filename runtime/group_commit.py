@@ -1,0 +1,105 @@
+"""Group commit: many requests, one transaction, and an answer only after it is durable.
+
+A request waits for the batch that is being committed and at most `linger` seconds for company. What is
+waiting is bounded, so a slow store makes callers try again later and never fills the memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from adapters.log.append import Appended, append
+from domain.records import Entry
+from runtime.errors import Overloaded, StoreUnavailable
+from runtime.failpoints import failpoint
+
+LINGER_S: Final = 0.005
+MAX_BATCH: Final = 5_000
+MAX_WAITING: Final = 50_000
+RETRY_AFTER_S: Final = 1
+
+log = structlog.get_logger("append")
+
+
+class _Waiting(NamedTuple):
+    entries: Sequence[Entry]
+    done: asyncio.Future[list[Appended]]
+
+
+class GroupCommit:
+    """Appends to the log for many callers at once. Belongs to one event loop; `run` has to be running."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="append")
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        """Where each entry stands, once that is durable. Raises `Overloaded` or `StoreUnavailable`, and
+        then the caller does not know more than that it may hand in the same entries again."""
+        if not entries:
+            return []
+        if self._waiting + len(entries) > MAX_WAITING:
+            raise Overloaded(RETRY_AFTER_S)
+        done: asyncio.Future[list[Appended]] = asyncio.get_running_loop().create_future()
+        self._waiting += len(entries)
+        try:
+            self._queue.put_nowait(_Waiting(entries, done))
+            return await done
+        finally:
+            self._waiting -= len(entries)
+
+    async def run(self) -> None:
+        """Commits batch after batch until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._gather()
+            entries = [entry for waiting in batch for entry in waiting.entries]
+            try:
+                appended = await loop.run_in_executor(self._thread, self._commit, entries)
+            except DBAPIError as error:
+                log.warning("append failed", error=type(error.orig).__name__, entries=len(entries))
+                for waiting in batch:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(StoreUnavailable(RETRY_AFTER_S))
+                continue
+            at = 0
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_result(appended[at : at + len(waiting.entries)])
+                at += len(waiting.entries)
+
+    async def _gather(self) -> list[_Waiting]:
+        batch = [await self._queue.get()]
+        count = len(batch[0].entries)
+        deadline = asyncio.get_running_loop().time() + LINGER_S
+        while count < MAX_BATCH:
+            if self._queue.empty():
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    break
+                try:
+                    waiting = await asyncio.wait_for(self._queue.get(), left)
+                except TimeoutError:
+                    break
+            else:
+                waiting = self._queue.get_nowait()
+            batch.append(waiting)
+            count += len(waiting.entries)
+        return batch
+
+    def _commit(self, entries: list[Entry]) -> list[Appended]:
+        failpoint("append.before")
+        with self._engine.begin() as connection:
+            appended = append(connection, entries).appended
+            failpoint("append.before_commit")
+        failpoint("append.committed")
+        return appended

@@ -1,0 +1,68 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from feeds.feed import FeedError
+from runtime.errors import TryAgainError
+from runtime.http.admin import admin_routes
+from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
+from runtime.http.segment import segment_routes
+from runtime.http.webhooks import webhook_routes
+from runtime.ports import Ports
+
+log = structlog.get_logger("http")
+
+
+def create_app(ports: Ports) -> ASGIApp:
+    """The API on these ports."""
+    app = Starlette(
+        routes=[*segment_routes(ports), *webhook_routes(ports), *admin_routes(ports)],
+        exception_handlers={
+            HTTPException: handle_http_exception,
+            FeedError: handle_feed_error,
+            TryAgainError: handle_try_again,
+        },
+    )
+    return _Requests(app)
+
+
+class _Requests:
+    """Names every request, and turns a fault of ours into a problem instead of a dropped connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers: list[Any] = list(message.get("headers", []))
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:
+            # The last frame: whatever it is, it is logged by name and the server stays up.
+            log.error("request failed", request_id=request_id, error=type(error).__name__, exc_info=True)
+            if started:
+                raise
+            response = await handle_fault(Request(scope), error)
+            await response(scope, receive, named)

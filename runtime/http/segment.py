@@ -1,0 +1,70 @@
+"""Segment's tracking API: `/v1/track` and its sisters, as the public clients call it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from domain.records import entry_of
+from feeds.segment import BATCH_LIMIT, parse_call, write_key_in
+from runtime.http.body import read_body
+from runtime.http.problems import problem
+from runtime.ports import Ports
+
+#: Path → the type of its calls, `None` where each call says it.
+PATHS: Final[dict[str, str | None]] = {
+    "/v1/track": "track",
+    "/v1/identify": "identify",
+    "/v1/page": "page",
+    "/v1/screen": "screen",
+    "/v1/group": "group",
+    "/v1/alias": "alias",
+    "/v1/batch": None,
+    "/v1/import": None,
+}
+_DONE: Final = b'{"success":true}'
+
+
+def segment_routes(ports: Ports) -> list[Route]:
+    """One route for each path."""
+    return [Route(path, _endpoint(ports, call), methods=["POST"]) for path, call in PATHS.items()]
+
+
+def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        key = _key_in_header(request)
+        feed = ports.workspace().feed_of(key) if key else None
+        if key and feed is None:
+            return _unknown_key(request)
+        body = await read_body(request, BATCH_LIMIT)
+        if feed is None:
+            key = write_key_in(body)
+            feed = ports.workspace().feed_of(key) if key else None
+            if feed is None:
+                return _unknown_key(request)
+        records = parse_call(feed, call, body, ports.now())
+        await ports.append([entry_of(record) for record in records])
+        return Response(_DONE, 200, media_type="application/json")
+
+    return endpoint
+
+
+def _key_in_header(request: Request) -> str | None:
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _unknown_key(request: Request) -> Response:
+    detail = "no feed has this write key; it goes in as the user of Basic auth, with an empty password"
+    return problem(request, 401, detail, headers={"WWW-Authenticate": 'Basic realm="roundtrip"'})

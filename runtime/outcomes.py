@@ -1,0 +1,70 @@
+"""Delivery outcomes on their way back: from NATS into the log. A message is acknowledged after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from adapters.bus.streams import IN
+from domain.outbound import OUTCOME_VERSION, Outcome
+from domain.records import Entry
+from runtime.errors import Overloaded, StoreUnavailable
+
+SUBJECT: Final = "roundtrip.outcome.*"
+DURABLE: Final = "outcomes"
+FETCH: Final = 50
+FETCH_WAIT_S: Final = 5.0
+
+Append = Callable[[Sequence[Entry]], Awaitable[Any]]
+
+_decode = msgspec.json.Decoder(list[Outcome]).decode
+_encode = msgspec.json.Encoder().encode
+log = structlog.get_logger("outcomes")
+
+
+def entries_of(outcomes: Sequence[Outcome]) -> list[Entry]:
+    """Each outcome closes its outbound record's stream: a second one is a duplicate and changes nothing."""
+    return [
+        Entry(outcome.id, OUTCOME_VERSION, f"outbound.{outcome.status}", None, _encode(outcome))
+        for outcome in outcomes
+    ]
+
+
+async def run_outcomes(js: JetStreamContext, append: Append, stop: asyncio.Event) -> None:
+    """Takes outcomes in until `stop`."""
+    config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=1_000)
+    subscription = await js.pull_subscribe(SUBJECT, durable=DURABLE, stream=IN, config=config)
+    while not stop.is_set():
+        try:
+            messages = await subscription.fetch(FETCH, timeout=FETCH_WAIT_S)
+        except NatsTimeoutError:
+            continue
+        await _take_in(messages, append)
+
+
+async def _take_in(messages: Sequence[Msg], append: Append) -> None:
+    entries: list[Entry] = []
+    readable = []
+    for message in messages:
+        try:
+            entries += entries_of(_decode(message.data))
+            readable.append(message)
+        except msgspec.DecodeError as error:
+            log.error("outcome refused", subject=message.subject, error=str(error))
+            await message.term()
+    try:
+        await append(entries)
+    except (Overloaded, StoreUnavailable) as error:
+        for message in readable:
+            await message.nak(delay=error.retry_after_s)
+        return
+    for message in readable:
+        await message.ack()

@@ -1,0 +1,149 @@
+"""The pipeline: reads the log in order, and in one transaction a batch folds it into the projections,
+appends what follows from it, and moves the checkpoint. A crash anywhere replays to the same state."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from threading import Event
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from adapters.log.append import append
+from adapters.log.read import listen, read_head, read_rows, wait_for_append
+from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
+from adapters.projections.definitions import apply_definitions, load_workspace
+from adapters.projections.outbound import apply_outbound
+from adapters.projections.people import load_state, next_due, profiles_due, save
+from domain.configuration import TOPIC_PREFIX
+from domain.records import Entry, Row, derive_id, node_id, record_of
+from domain.step import Inbound, Plan, identifiers_of, step
+from runtime.definitions import Definitions, plan_of
+from runtime.failpoints import failpoint
+
+CHECKPOINT: Final = "pipeline"
+#: Rows of the log in one transaction. Larger batches cost latency and memory, and gain no more speed.
+BATCH_ROWS: Final = 2_000
+#: Profiles whose timers fire in one transaction.
+BATCH_DUE: Final = 4_000
+#: Without news the log is looked at again after this long, in seconds.
+IDLE_WAIT: Final = 1.0
+_INBOUND: Final = ("track.", "identify.", "page.", "screen.", "group.", "alias.")
+_LEAD: Final = 0x70697065
+
+log = structlog.get_logger("pipeline")
+
+
+class Pipeline:
+    """`live` is false in a rebuild: the same fold, but what follows from the log is in the log already."""
+
+    def __init__(self, engine: Engine, definitions: Definitions, *, live: bool = True) -> None:
+        self._engine = engine
+        self._definitions = definitions
+        self._live = live
+        self._plan: Plan | None = None
+        self.position = 0
+
+    def turn(self, upto: int | None = None) -> int:
+        """Takes in the next batch of the log, not above `upto`; how many rows that were, 0 at its end."""
+        with self._engine.begin() as connection:
+            if self._plan is None:
+                self._plan = plan_of(load_workspace(connection))
+                self.position = read_checkpoint(connection, CHECKPOINT)
+            rows = read_rows(connection, self.position, BATCH_ROWS, upto)
+            if not rows:
+                return 0
+            if rows[0].topic.startswith(TOPIC_PREFIX):
+                rows = self._define(connection, rows)
+                plan = None
+            else:
+                rows = self._take_in(connection, self._plan, rows)
+                plan = self._plan
+            position = rows[-1].position if rows else self.position
+            failpoint("pipeline.before_checkpoint")
+            move_checkpoint(connection, CHECKPOINT, self.position, position)
+            failpoint("pipeline.before_commit")
+        failpoint("pipeline.committed")
+        self._plan, self.position = plan, position
+        return max(len(rows), 1)
+
+    def _define(self, connection: Connection, rows: list[Row]) -> list[Row]:
+        """Takes in the definitions at the head of these rows: they hold from their position on."""
+        count = next((i for i, row in enumerate(rows) if not row.topic.startswith(TOPIC_PREFIX)), len(rows))
+        rows = rows[:count]
+        apply_definitions(connection, [self._definitions.change_of(row) for row in rows])
+        return rows
+
+    def _take_in(self, connection: Connection, plan: Plan, rows: list[Row]) -> list[Row]:
+        """Folds the rows up to the next definition; fewer where very many timers fall due among them."""
+        rows = rows[: next((i for i, r in enumerate(rows) if r.topic.startswith(TOPIC_PREFIX)), len(rows))]
+        due = profiles_due(connection, rows[-1].recorded_at, BATCH_DUE)
+        taken = rows
+        if len(due) == BATCH_DUE:
+            taken = rows[: bisect_left([row.recorded_at for row in rows], due[-1][1])]
+        inbound = [_inbound(row) for row in (taken or rows[:1])]
+        if not taken:
+            inbound[0] = inbound[0]._replace(record=None)
+        nodes = {node_id(identifier) for identifier in identifiers_of(inbound)}
+        state = load_state(connection, nodes, {profile for profile, _ in due})
+        outcome = step(plan, inbound, state)
+        save(connection, state, outcome)
+        apply_outbound(connection, [row for row in taken if row.topic.startswith("outbound.")])
+        if self._live and outcome.entries:
+            failpoint("pipeline.before_append")
+            append(connection, outcome.entries)
+        return taken
+
+
+def _inbound(row: Row) -> Inbound:
+    record = record_of(row.state) if row.topic.startswith(_INBOUND) else None
+    return Inbound(row.position, row.recorded_at, record)
+
+
+def run_pipeline(engine: Engine, definitions: Definitions, stop: Event) -> None:
+    """Leads until `stop`: only one process does, others wait for it to go."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
+        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+            if stop.wait(IDLE_WAIT):
+                return
+        listen(lead)
+        pipeline = Pipeline(engine, definitions)
+        log.info("pipeline leads", position=pipeline.position)
+        while not stop.is_set():
+            if pipeline.turn() == 0 and not _tick_if_due(engine):
+                wait_for_append(lead, _patience(engine))
+
+
+def _tick_if_due(engine: Engine) -> bool:
+    """Time passes without traffic too: when a timer is due by the wall's clock, a tick moves the log's."""
+    with engine.begin() as connection:
+        due = next_due(connection)
+        head = read_head(connection)
+        if due is None or head.clock != "wall" or due > time.time_ns() // 1000 or due <= head.recorded_at:
+            return False
+        append(connection, [tick(due)])
+    return True
+
+
+def tick(due: int) -> Entry:
+    """A row that only moves the log's time (microseconds)."""
+    return Entry(derive_id("tick", str(due)), 1, "clock.tick", None, b'{"due":%d}' % due)
+
+
+def _patience(engine: Engine) -> float:
+    with engine.connect() as connection:
+        due = next_due(connection)
+    if due is None:
+        return IDLE_WAIT
+    return min(max(due / 1_000_000 - time.time(), 0.001), IDLE_WAIT)
+
+
+def drain(pipeline: Pipeline, upto: int) -> Sequence[int]:
+    """Takes in everything up to a position; the batch sizes."""
+    sizes = []
+    while size := pipeline.turn(upto):
+        sizes.append(size)
+    return sizes

@@ -1,0 +1,53 @@
+"""What the HTTP API needs of the rest, and nothing more."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from adapters.log.append import Appended
+from domain.records import Entry
+from feeds.feed import FeedFormat
+
+
+class Webhook(NamedTuple):
+    """A feed that comes as webhooks: its format and the secret that verifies them."""
+
+    format: FeedFormat
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceView:
+    """What the door knows of the workspace: the write keys, the webhooks, and which clock stamps the log.
+
+    `unusable` names feeds whose secret is not to be had, and why.
+    """
+
+    write_keys: Mapping[str, str]
+    webhooks: Mapping[str, Webhook]
+    clock: str
+    unusable: Mapping[str, str]
+
+    def feed_of(self, write_key: str) -> str | None:
+        """The feed with this write key. Every key is compared, so time tells nothing about any of them."""
+        found = None
+        for key, feed in self.write_keys.items():
+            if hmac.compare_digest(key.encode(), write_key.encode()):
+                found = feed
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """`append` answers after the commit and raises `TryAgainError`s; `advance_clock` takes and gives
+    microseconds; `now` is the wall's time in microseconds."""
+
+    append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
+    workspace: Callable[[], WorkspaceView]
+    status: Callable[[], Awaitable[dict[str, Any]]]
+    advance_clock: Callable[[int], Awaitable[int]]
+    now: Callable[[], int]
+    api_token: str

@@ -1,0 +1,193 @@
+"""The relay: every row of the log, in order, onto NATS. The log is the truth and NATS is transport: a
+stream that was lost is filled again from the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.js import JetStreamContext
+from sqlalchemy import Connection, Engine, text
+
+from adapters.bus.cloud_event import cloud_event
+from adapters.bus.connection import connect
+from adapters.bus.publish import Message, publish_batch
+from adapters.bus.streams import IN, OUT, Stream, ensure_streams
+from adapters.bus.subject import token
+from adapters.log.read import listen, read_head, read_positions, read_rows, wait_for_append
+from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
+from adapters.projections.outbound import closed, pending_positions
+from domain.configuration import TOPIC_PREFIX
+from domain.outbound import Outbound
+from domain.records import Row
+from runtime.failpoints import failpoint
+from runtime.signals import stop_on_signals
+
+CHECKPOINT: Final = "relay"
+BATCH_ROWS: Final = 1_000
+IDLE_WAIT_S: Final = 1.0
+#: How often pending outbound records are compared with what is on its way.
+SWEEP_S: Final = 15.0
+_LEAD: Final = 0x72656C79
+_decode_outbound = msgspec.json.Decoder(Outbound).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+log = structlog.get_logger("relay")
+
+
+async def relay_until_stopped(engine: Engine, nats_url: str, replicas: int = 1) -> None:
+    """Leads until a signal; where another relay leads, stands by until it goes."""
+    stop = stop_on_signals()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
+        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), IDLE_WAIT_S)
+                return
+        bus = await connect(nats_url, "roundtrip relay")
+        try:
+            await run_relay(engine, bus.jetstream(), stop, replicas)
+        finally:
+            await bus.drain()
+
+
+async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, replicas: int = 1) -> None:
+    """Relays until `stop`."""
+    streams = await ensure_streams(js, replicas)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as ear:
+        listen(ear)
+        position = _begin(engine, streams)
+        swept = time.monotonic()
+        while not stop.is_set():
+            rows = await asyncio.to_thread(_read, engine, position)
+            if not rows:
+                if time.monotonic() - swept > SWEEP_S:
+                    await _sweep(engine, js, position)
+                    swept = time.monotonic()
+                await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S)
+                continue
+            await publish_batch(js, await asyncio.to_thread(_messages, engine, rows))
+            failpoint("relay.published")
+            with engine.begin() as connection:
+                move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
+            failpoint("relay.checkpointed")
+            position = rows[-1].position
+
+
+def _begin(engine: Engine, streams: list[Stream]) -> int:
+    """Where to begin: where the last relay stopped, or at the log's beginning when a stream is not the one
+    that was filled then."""
+    created = {stream.name: stream.created for stream in streams}
+    with engine.begin() as connection:
+        position = read_checkpoint(connection, CHECKPOINT)
+        known = {
+            row.name: row.created for row in connection.execute(text("SELECT name, created FROM bus_stream"))
+        }
+        lost = sorted(name for name, at in created.items() if name != IN and known.get(name) != at)
+        if lost and position:
+            log.warning("filling streams from the log", streams=lost)
+            move_checkpoint(connection, CHECKPOINT, position, 0)
+            position = 0
+        for name, at in created.items():
+            connection.execute(
+                text(
+                    "INSERT INTO bus_stream (name, created) VALUES (:name, :at)"
+                    " ON CONFLICT (name) DO UPDATE SET created = excluded.created"
+                ),
+                {"name": name, "at": at},
+            )
+    return position
+
+
+def _read(engine: Engine, position: int) -> list[Row]:
+    """The next rows; an outbound batch is never cut, as it was appended whole and is sent whole."""
+    with engine.connect() as connection:
+        rows = read_rows(connection, position, BATCH_ROWS)
+        while len(rows) >= BATCH_ROWS and rows[-1].topic == "outbound.requested":
+            more = read_rows(connection, rows[-1].position, 1)
+            if not more or _batch_of(more[0]) != _batch_of(rows[-1]):
+                break
+            rows += more
+    return rows
+
+
+def _batch_of(row: Row) -> str:
+    return _decode_outbound(row.state).batch if row.topic == "outbound.requested" else ""
+
+
+def _messages(engine: Engine, rows: list[Row]) -> list[Message]:
+    messages = [message for row in rows for message in _log_messages(row)]
+    requested = [row for row in rows if row.topic == "outbound.requested"]
+    if requested:
+        with engine.connect() as connection:
+            messages += _outbound_messages(connection, requested)
+    return messages
+
+
+def _log_messages(row: Row) -> list[Message]:
+    kind, _, name = row.topic.partition(".")
+    if row.topic.startswith(TOPIC_PREFIX):
+        kind, name = "definition", row.topic.rpartition(".")[2].lower()
+    subjects = [f"roundtrip.log.{token(kind)}.{token(name)}"]
+    if kind == "audience":
+        subjects.append(f"roundtrip.audience.{token(_decode(row.state)['audience'])}.{name}")
+    elif kind == "profile":
+        subjects.append(f"roundtrip.profile.{name}")
+    return [
+        Message(
+            subject,
+            row.state,
+            cloud_event(
+                id=str(row.position),
+                type=f"roundtrip.{kind}.{name}",
+                source="/roundtrip/log",
+                subject=row.subject,
+                time_us=row.recorded_at,
+                msg_id=str(row.position)
+                if subject.startswith("roundtrip.log.")
+                else f"{row.position}:{kind}",
+            ),
+        )
+        for subject in subjects
+    ]
+
+
+def _outbound_messages(connection: Connection, rows: list[Row], again: str = "") -> list[Message]:
+    """One message a batch, of those that have no outcome yet."""
+    outbound = [_decode_outbound(row.state) for row in rows]
+    done = closed(connection, [one.id for one in outbound])
+    waiting = [one for one in outbound if one.id not in done]
+    messages = []
+    for batch, members in groupby(waiting, key=lambda one: one.batch):
+        several = list(members)
+        headers = cloud_event(
+            id=batch,
+            type="roundtrip.out",
+            source="/roundtrip/routing",
+            subject=several[0].connection,
+            msg_id=f"{batch}{again}",
+        )
+        subject = f"roundtrip.out.{token(several[0].connection)}"
+        messages.append(Message(subject, msgspec.json.encode(several), headers))
+    return messages
+
+
+async def _sweep(engine: Engine, js: JetStreamContext, position: int) -> None:
+    """Sends again what is pending though nothing is on its way any more: a message or an outcome was lost
+    by NATS, which acknowledges before it writes to disk. The destination knows it by its idempotency key."""
+    for name in (IN, OUT):
+        if (await js.stream_info(name)).state.messages:
+            return
+    with engine.connect() as connection:
+        if read_checkpoint(connection, "pipeline") != read_head(connection).position:
+            return
+        positions = pending_positions(connection, position)
+        if not positions:
+            return
+        log.warning("sending again what was lost on its way", outbound=len(positions))
+        messages = _outbound_messages(connection, read_positions(connection, positions), f":{time.time_ns()}")
+    await publish_batch(js, messages)

@@ -1,0 +1,129 @@
+"""`roundtrip serve`: the HTTP API and the intake of delivery outcomes, in front of one group commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from sqlalchemy import Engine
+
+from adapters.bus.connection import connect
+from adapters.bus.streams import ensure_streams
+from adapters.database import open_database
+from adapters.log.append import append
+from adapters.projections.definitions import load_workspace
+from runtime.engines import Engines
+from runtime.group_commit import GroupCommit
+from runtime.http.app import create_app
+from runtime.outcomes import run_outcomes
+from runtime.pipeline import tick
+from runtime.ports import Ports, WorkspaceView
+from runtime.settings import Settings
+from runtime.signals import stop_on_signals
+from runtime.status import read_status
+from runtime.workspace_view import view_of
+
+#: How long a changed definition may take to hold at the door, in seconds.
+REFRESH_S: Final = 0.5
+
+log = structlog.get_logger("serve")
+
+
+class _Door:
+    """What the HTTP API reaches through its ports."""
+
+    def __init__(self, engine: Engine, commit: GroupCommit, environ: Mapping[str, str]) -> None:
+        self._engine = engine
+        self._commit = commit
+        self._environ = environ
+        self._view: WorkspaceView = view_of(None, environ)
+
+    def workspace(self) -> WorkspaceView:
+        return self._view
+
+    async def refresh(self) -> None:
+        """Keeps up with the definitions, as the pipeline takes them in."""
+        while True:
+            self._view = await asyncio.to_thread(self._load)
+            await asyncio.sleep(REFRESH_S)
+
+    def _load(self) -> WorkspaceView:
+        with self._engine.connect() as connection:
+            return view_of(load_workspace(connection), self._environ)
+
+    async def status(self) -> dict[str, Any]:
+        return await asyncio.to_thread(read_status, self._engine)
+
+    async def advance_clock(self, to_us: int) -> int:
+        return await asyncio.to_thread(self._advance, to_us)
+
+    def _advance(self, to_us: int) -> int:
+        with self._engine.begin() as connection:
+            return append(connection, [tick(to_us)], advance_to=to_us).recorded_at
+
+
+async def run_serve(settings: Settings, engines: Engines) -> None:
+    """Serves until a signal; requests that have begun are answered first."""
+    stop = stop_on_signals()
+    engine = open_database(engines.database_url, application="serve")
+    commit = GroupCommit(engine)
+    door = _Door(engine, commit, os.environ)
+    ports = Ports(
+        append=commit.append,
+        workspace=door.workspace,
+        status=door.status,
+        advance_clock=door.advance_clock,
+        now=lambda: time.time_ns() // 1_000,
+        api_token=settings.api_token,
+    )
+    server = _Server(
+        uvicorn.Config(
+            create_app(ports),
+            host=settings.http_host,
+            port=settings.http_port,
+            loop="uvloop",
+            http="httptools",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    bus = await connect(engines.nats_url, "roundtrip serve")
+    js = bus.jetstream()
+    await ensure_streams(js, settings.nats_replicas)
+    tasks = [
+        asyncio.create_task(commit.run(), name="append"),
+        asyncio.create_task(door.refresh(), name="refresh"),
+        asyncio.create_task(run_outcomes(js, commit.append, stop), name="outcomes"),
+        asyncio.create_task(server.serve(), name="http"),
+    ]
+    try:
+        done, _ = await asyncio.wait(
+            [*tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            task.result()
+    finally:
+        server.should_exit = True
+        stop.set()
+        await asyncio.wait([task for task in tasks if task.get_name() in ("http", "outcomes")])
+        for task in tasks:
+            task.cancel()
+        await bus.close()
+        engine.dispose()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to this process, which has more to end than the server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

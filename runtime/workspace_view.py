@@ -1,0 +1,42 @@
+"""The workspace as the door sees it: write keys and webhook secrets, read from where they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from domain.workspace import SecretRef, Workspace
+from feeds.feed import feed_format
+from runtime.ports import Webhook, WorkspaceView
+
+#: The one feed format that is an API of its own and not a webhook.
+SEGMENT = "segment"
+
+
+def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> WorkspaceView:
+    """A feed whose secret is not to be had takes nothing in, and says so; the others are not touched by it."""
+    write_keys: dict[str, str] = {}
+    webhooks: dict[str, Webhook] = {}
+    unusable: dict[str, str] = {}
+    for name, feed in (workspace.feeds if workspace is not None else {}).items():
+        secret, missing = read_secret(feed.secret, environ)
+        if missing:
+            unusable[name] = missing
+        elif feed.format == SEGMENT:
+            write_keys[secret] = name
+        else:
+            webhooks[name] = Webhook(feed_format(feed.format), secret)
+    return WorkspaceView(write_keys, webhooks, workspace.clock if workspace else "wall", unusable)
+
+
+def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The secret, and what is missing where there is none."""
+    if ref.env is not None:
+        secret = environ.get(ref.env, "").strip()
+        return secret, "" if secret else f"the environment variable {ref.env} is not set"
+    assert ref.file is not None
+    try:
+        secret = Path(ref.file).expanduser().read_text().strip()
+    except OSError as error:
+        return "", f"the file {ref.file} cannot be read ({type(error).__name__})"
+    return secret, "" if secret else f"the file {ref.file} is empty"
