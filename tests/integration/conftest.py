@@ -1,0 +1,61 @@
+"""A whole Roundtrip, started once for all tests that speak to it from outside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from benchmarks.platform import Platform, platform
+from runtime.engines import running
+from tests.servers import wait_until
+
+WRITE_KEY = "integration-write-key"
+PUSH_SECRET = "integration-push-secret"
+TOOLS_SECRET = "whsec_" + base64.b64encode(b"integration-tools-secret-of-32by").decode()
+
+
+class Roundtrip:
+    """What a test sees of it: the HTTP API, and the log itself."""
+
+    def __init__(self, ours: Platform) -> None:
+        self.ours = ours
+        self.url = ours.url
+        self.http = httpx2.Client(base_url=ours.url, timeout=30.0, trust_env=False)
+
+    def rows(self, message_id: str) -> list[dict[str, Any]]:
+        """The records in the log with this message id."""
+        engines = running(self.ours.home)
+        assert engines is not None
+        with psycopg.connect(engines.database_url.replace("+psycopg", "")) as connection:
+            found = connection.execute(
+                "SELECT convert_from(state, 'UTF8')::jsonb FROM log WHERE topic ~ '^(track|identify|page|screen"
+                "|group|alias)[.]' AND convert_from(state, 'UTF8')::jsonb ->> 'message_id' = %s",
+                (message_id,),
+            )
+            return [state for (state,) in found]
+
+    def position(self) -> int:
+        """The log's last position."""
+        return int(self.ours.status()["log"]["position"])
+
+    def settle(self) -> dict[str, Any]:
+        """Waits until the pipeline has taken in everything; the status then."""
+        wait_until(lambda: not self.ours.status()["readers"]["pipeline"]["lag"], "the pipeline to catch up")
+        return self.ours.status()
+
+
+@pytest.fixture(scope="session")
+def roundtrip() -> Iterator[Roundtrip]:
+    environment = {
+        "ROUNDTRIP_APP_WRITE_KEY": WRITE_KEY,
+        "ROUNDTRIP_PUSH_WEBHOOK_SECRET": PUSH_SECRET,
+        "ROUNDTRIP_TOOLS_SECRET": TOOLS_SECRET,
+    }
+    with platform(Path(__file__).with_name("workspace.yaml"), environment) as ours:
+        yield Roundtrip(ours)
