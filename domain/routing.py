@@ -1,7 +1,8 @@
 """What a connection has to tell its destination of one person, and why it may not.
 
 A destination that takes adds and removes is told the difference between what it was last told and what
-holds now. A destination that only takes adds is told once for each stay in the audience.
+holds now. A destination that only takes adds, as one that sends messages, is told of a person
+once: whoever leaves the audience and comes back gets no second message.
 """
 
 from __future__ import annotations
@@ -44,12 +45,8 @@ def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]
     name = destination.connection
     told = profile.routed.get(name)
     member = destination.audience in profile.memberships
-    if "remove" not in destination.changes:
-        if not member:
-            profile.routed.pop(name, None)
-            return []
-        if told is not None:
-            return []
+    if "remove" not in destination.changes and (told is not None or not member):
+        return []
     fields, missing = _fields(profile, destination) if member else ({}, "")
     if member and not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"

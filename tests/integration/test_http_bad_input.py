@@ -90,14 +90,20 @@ def test_bad_body_is_refused_and_leaves_nothing(roundtrip: Roundtrip, case: str)
         path, content=body, headers=AUTH | {"Content-Type": "application/json"} | headers
     )
     problem = assert_problem(response, status)
-    assert all(set(error) == {"pointer", "code", "detail"} for error in problem["errors"]) if "errors" in problem else True
+    assert (
+        all(set(error) == {"pointer", "code", "detail"} for error in problem["errors"])
+        if "errors" in problem
+        else True
+    )
     assert roundtrip.position() == before
     assert roundtrip.http.get("/healthz").status_code == 200
 
 
 def test_one_bad_call_refuses_its_whole_batch_and_every_bad_one_is_pointed_at(roundtrip: Roundtrip) -> None:
     good = str(uuid.uuid4())
-    body = batch(TRACK | {"messageId": good}, {"type": "track", "event": "Seen"}, TRACK, {"type": "x", "userId": "u"})
+    body = batch(
+        TRACK | {"messageId": good}, {"type": "track", "event": "Seen"}, TRACK, {"type": "x", "userId": "u"}
+    )
     problem = assert_problem(roundtrip.http.post("/v1/batch", content=body, headers=AUTH), 422)
     assert [error["pointer"] for error in problem["errors"]] == ["/batch/1", "/batch/3/type"]
     assert roundtrip.rows(good) == []
@@ -148,7 +154,9 @@ def test_wrong_addresses_and_methods(roundtrip: Roundtrip, method: str, path: st
     assert status != 405 or response.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, AUTH], ids=["none", "wrong", "basic"])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, AUTH], ids=["none", "wrong", "basic"]
+)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/status"), ("POST", "/v1/clock")])
 def test_an_operators_surface_needs_the_token(
     roundtrip: Roundtrip, method: str, path: str, headers: dict[str, str]
@@ -182,7 +190,10 @@ def test_push_engagement_comes_in_once_under_our_words(roundtrip: Roundtrip) -> 
     headers = {"X-Roundtrip-Secret": PUSH_SECRET}
     first = roundtrip.http.post("/v1/feeds/engagement", json=[push_event(event_id)], headers=headers)
     again = roundtrip.http.post("/v1/feeds/engagement", json=push_event(event_id), headers=headers)
-    assert (first.json(), again.json()) == ({"accepted": 1, "duplicates": 0}, {"accepted": 0, "duplicates": 1})
+    assert (first.json(), again.json()) == (
+        {"accepted": 1, "duplicates": 0},
+        {"accepted": 0, "duplicates": 1},
+    )
     [record] = roundtrip.rows(event_id)
     assert record["name"] == "Push Opened"
     assert record["identifiers"] == [["user_id", "pushed"]]

@@ -1,0 +1,95 @@
+"""The pipeline's state in memory, for tests: the same step, with dictionaries in the tables' place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from domain.profiles import Profile, decode_profile, encode_profile
+from domain.records import Entry, Identifier, Record, RecordType, node_id
+from domain.step import Inbound, Outcome, Plan, State, identifiers_of, step
+
+HOUR = 3_600_000_000
+
+
+class Memory:
+    """Takes batches in, as the pipeline does, and keeps what it would save."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.graph: dict[str, str] = {}
+        self.profiles: dict[str, bytes] = {}
+        self.memberships: dict[tuple[str, str], tuple[int, int]] = {}
+        self.entries: list[Entry] = []
+
+    def take_in(self, rows: Sequence[Inbound]) -> Outcome:
+        nodes = {node_id(identifier) for identifier in identifiers_of(rows)}
+        graph = {node: self.graph[node] for node in nodes if node in self.graph}
+        loaded = {id: decode_profile(state) for id, state in self.profiles.items()}
+        due = {id for id, p in loaded.items() if p.due is not None and p.due <= rows[-1].recorded_at}
+        state = State(graph, {id: loaded[id] for id in {*graph.values(), *due}})
+        outcome = step(self.plan, rows, state)
+        for id in outcome.merged:
+            self.profiles.pop(id, None)
+        for id in outcome.changed:
+            self.profiles[id] = encode_profile(state.profiles[id])
+        for node, profile in outcome.links.items():
+            while profile in outcome.merged:
+                profile = outcome.merged[profile]
+            self.graph[node] = profile
+        for change in outcome.memberships:
+            key = (change.audience, change.profile)
+            if change.membership is None:
+                self.memberships.pop(key, None)
+            else:
+                self.memberships[key] = change.membership
+        self.entries += outcome.entries
+        return outcome
+
+    def take_in_all(self, batches: Iterable[Sequence[Inbound]]) -> Memory:
+        for batch in batches:
+            self.take_in(batch)
+        return self
+
+    def profile(self, identifier: Identifier) -> Profile:
+        return decode_profile(self.profiles[self.graph[node_id(identifier)]])
+
+    def topics(self) -> list[str]:
+        return [entry.topic for entry in self.entries]
+
+    def outbound(self) -> list[dict[str, object]]:
+        """What was requested of connections, without the batches' names."""
+        found = [msgspec.json.decode(e.state) for e in self.entries if e.topic == "outbound.requested"]
+        return [{key: value for key, value in one.items() if key not in ("batch", "id")} for one in found]
+
+
+def record(
+    kind: RecordType,
+    identifiers: Sequence[tuple[str, str]],
+    at: int,
+    *,
+    name: str = "",
+    properties: dict[str, object] | None = None,
+    traits: dict[str, object] | None = None,
+    consent: dict[str, bool] | None = None,
+    feed: str = "app",
+) -> Record:
+    """A record as a feed makes it. `at` is in microseconds."""
+    return Record(
+        feed=feed,
+        message_id=f"{kind}-{at}",
+        type=kind,
+        occurred_at=at,
+        identifiers=tuple(Identifier(*identifier) for identifier in identifiers),
+        body=msgspec.Raw(msgspec.json.encode({"properties": properties or {}, "traits": traits or {}})),
+        name=name,
+        properties_at="properties" if properties else "",
+        traits_at="traits" if traits else "",
+        consent=consent or {},
+    )
+
+
+def rows(*records: tuple[int, Record | None], first: int = 1) -> list[Inbound]:
+    """Rows of a log: each its log time and its record, `None` for a tick."""
+    return [Inbound(position, at, record) for position, (at, record) in enumerate(records, first)]
