@@ -70,18 +70,19 @@ def _measure(ours: Platform, ads: subprocess.Popen[bytes], events: int) -> tuple
     assert load.stdin is not None
     assert load.stdout is not None
     load.stdout.readline()
-    before = _processor_seconds(ours, ads, load)
+    before = _processor_seconds(ours, ads)
     first = ours.status()["log"]["position"]
     began = time.perf_counter()
     load.stdin.write("go\n")
     load.stdin.flush()
-    posted = float(load.stdout.readline())
+    posted, load_cost = map(float, load.stdout.readline().split())
     wait_for(lambda: not ours.status()["readers"]["pipeline"]["lag"], "the pipeline")
     folded = time.perf_counter() - began
     wait_for(lambda: _delivered(ours), "the deliveries")
     took = time.perf_counter() - began
-    after = _processor_seconds(ours, ads, load)
+    after = _processor_seconds(ours, ads)
     load.wait()
+    before["load"], after["load"] = 0.0, load_cost
     status = ours.status()
     copy = _bare_copy(ours, events)
     rate = events / took
@@ -109,15 +110,9 @@ def _delivered(ours: Platform) -> bool:
     return not any(counts.get("pending") for counts in status["outbound"].values())
 
 
-def _processor_seconds(
-    ours: Platform, ads: subprocess.Popen[bytes], load: subprocess.Popen[str]
-) -> dict[str, float]:
-    spent = ours.processor_seconds()
-    for name, process in (("simulator", ads), ("load", load)):
-        if process.poll() is None:
-            times = psutil.Process(process.pid).cpu_times()
-            spent[name] = times.user + times.system
-    return spent
+def _processor_seconds(ours: Platform, ads: subprocess.Popen[bytes]) -> dict[str, float]:
+    times = psutil.Process(ads.pid).cpu_times()
+    return ours.processor_seconds() | {"simulator": times.user + times.system}
 
 
 def _bare_copy(ours: Platform, events: int) -> float:
@@ -144,7 +139,7 @@ def _bare_copy(ours: Platform, events: int) -> float:
 
 
 def _entry(call: dict[str, Any]) -> Any:
-    [record] = parse_call("app", None, json.dumps(call).encode(), time.time_ns() // 1000)
+    [record] = parse_call("app", call["type"], json.dumps(call).encode(), time.time_ns() // 1000)
     return entry_of(record)
 
 

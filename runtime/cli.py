@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import Annotated
 
 import structlog
 import typer
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
@@ -50,7 +50,7 @@ def serve() -> None:
     from runtime.serve import run_serve
 
     settings, engines = _external()
-    asyncio.run(run_serve(settings, engines))
+    uvloop.run(run_serve(settings, engines))
 
 
 @app.command()
@@ -73,7 +73,7 @@ def relay() -> None:
 
     settings, engines = _external()
     with _database(engines, "relay") as database:
-        asyncio.run(relay_until_stopped(database, engines.nats_url, settings.nats_replicas))
+        uvloop.run(relay_until_stopped(database, engines.nats_url, settings.nats_replicas))
 
 
 @app.command()
@@ -87,7 +87,7 @@ def deliver(
 
     settings, engines = _external()
     with _database(engines, "deliver") as database:
-        asyncio.run(
+        uvloop.run(
             deliver_until_stopped(database, engines.nats_url, frozenset(only or ()), settings.nats_replicas)
         )
 
@@ -106,9 +106,12 @@ def migrate() -> None:
 def apply(file: Annotated[Path, typer.Argument(help="The workspace file.")]) -> None:
     """Declare what a workspace file says. A file with a mistake is refused whole."""
     workspace = read_workspace(file)
-    with open_engines(load_settings(os.environ)) as engines, _database(engines, "apply") as database:
-        with open_definitions(engines.database_url) as definitions:
-            changed = apply_workspace(database, definitions, workspace)
+    with (
+        open_engines(load_settings(os.environ)) as engines,
+        _database(engines, "apply") as database,
+        open_definitions(engines.database_url) as definitions,
+    ):
+        changed = apply_workspace(database, definitions, workspace)
     console.print(f"{changed} definitions changed.")
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeoutError
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from adapters.bus.streams import IN
+from adapters.bus.streams import IN, ensure_streams
 from domain.outbound import OUTCOME_VERSION, Outcome
 from domain.records import Entry
 from runtime.errors import Overloaded, StoreUnavailable
@@ -21,7 +22,8 @@ from runtime.errors import Overloaded, StoreUnavailable
 SUBJECT: Final = "roundtrip.outcome.*"
 DURABLE: Final = "outcomes"
 FETCH: Final = 50
-FETCH_WAIT_S: Final = 5.0
+FETCH_WAIT_S: Final = 1.0
+AGAIN_S: Final = 1.0
 
 Append = Callable[[Sequence[Entry]], Awaitable[Any]]
 
@@ -38,14 +40,25 @@ def entries_of(outcomes: Sequence[Outcome]) -> list[Entry]:
     ]
 
 
-async def run_outcomes(js: JetStreamContext, append: Append, stop: asyncio.Event) -> None:
-    """Takes outcomes in until `stop`."""
+async def run_outcomes(js: JetStreamContext, append: Append, stop: asyncio.Event, replicas: int) -> None:
+    """Takes outcomes in until `stop`. A NATS that is away, or has lost its streams, is waited for."""
+    while not stop.is_set():
+        try:
+            await ensure_streams(js, replicas)
+            await _consume(js, append, stop)
+        except (NatsError, TimeoutError) as error:
+            log.warning("nats is away", error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), AGAIN_S)
+
+
+async def _consume(js: JetStreamContext, append: Append, stop: asyncio.Event) -> None:
     config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=1_000)
     subscription = await js.pull_subscribe(SUBJECT, durable=DURABLE, stream=IN, config=config)
     while not stop.is_set():
         try:
             messages = await subscription.fetch(FETCH, timeout=FETCH_WAIT_S)
-        except NatsTimeoutError:
+        except TimeoutError:
             continue
         await _take_in(messages, append)
 

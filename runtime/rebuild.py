@@ -65,7 +65,8 @@ def verify(
             live = read_checkpoint(connection, CHECKPOINT)
             ours = (
                 connection.execute(
-                    text(f"SELECT position FROM {SCHEMA}.checkpoint WHERE name = :name"), {"name": CHECKPOINT}
+                    text(f"SELECT position FROM {SCHEMA}.checkpoint WHERE name = :name"),  # noqa: S608
+                    {"name": CHECKPOINT},
                 ).scalar()
                 or 0
             )

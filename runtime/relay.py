@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, text
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.connection import connect
 from adapters.bus.publish import Message, publish_batch
-from adapters.bus.streams import IN, OUT, Stream, ensure_streams
+from adapters.bus.sole_writer import SoleWriter
+from adapters.bus.streams import IN, LOG, OUT, Stream, ensure_streams
 from adapters.bus.subject import token
 from adapters.log.read import listen, read_head, read_positions, read_rows, wait_for_append
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
@@ -62,6 +63,7 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
         listen(ear)
         position = _begin(engine, streams)
         swept = time.monotonic()
+        copy = SoleWriter(js, LOG)
         while not stop.is_set():
             rows = await asyncio.to_thread(_read, engine, position)
             if not rows:
@@ -70,7 +72,10 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
                     swept = time.monotonic()
                 await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S)
                 continue
-            await publish_batch(js, await asyncio.to_thread(_messages, engine, rows))
+            outbound = await asyncio.to_thread(_outbound_of, engine, rows)
+            if outbound:
+                await publish_batch(js, outbound)
+            await copy.publish([message for row in rows for message in _log_messages(row)])
             failpoint("relay.published")
             with engine.begin() as connection:
                 move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
@@ -119,13 +124,12 @@ def _batch_of(row: Row) -> str:
     return _decode_outbound(row.state).batch if row.topic == "outbound.requested" else ""
 
 
-def _messages(engine: Engine, rows: list[Row]) -> list[Message]:
-    messages = [message for row in rows for message in _log_messages(row)]
+def _outbound_of(engine: Engine, rows: list[Row]) -> list[Message]:
     requested = [row for row in rows if row.topic == "outbound.requested"]
-    if requested:
-        with engine.connect() as connection:
-            messages += _outbound_messages(connection, requested)
-    return messages
+    if not requested:
+        return []
+    with engine.connect() as connection:
+        return _outbound_messages(connection, requested)
 
 
 def _log_messages(row: Row) -> list[Message]:

@@ -14,7 +14,6 @@ import uvicorn
 from sqlalchemy import Engine
 
 from adapters.bus.connection import connect
-from adapters.bus.streams import ensure_streams
 from adapters.database import open_database
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
@@ -98,11 +97,10 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
     )
     bus = await connect(engines.nats_url, "roundtrip serve")
     js = bus.jetstream()
-    await ensure_streams(js, settings.nats_replicas)
     tasks = [
         asyncio.create_task(commit.run(), name="append"),
         asyncio.create_task(door.refresh(), name="refresh"),
-        asyncio.create_task(run_outcomes(js, commit.append, stop), name="outcomes"),
+        asyncio.create_task(run_outcomes(js, commit.append, stop, settings.nats_replicas), name="outcomes"),
         asyncio.create_task(server.serve(), name="http"),
     ]
     try:

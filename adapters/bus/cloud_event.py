@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from nats.js.api import Header
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Visible ASCII but for `"` and `%`, which the binding has percent-encoded, as it has all else.
+_is_plain = re.compile(r"[!#$&-~]*").fullmatch
 _PLAIN = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
@@ -19,15 +21,19 @@ def cloud_event(
     knows a duplicate by, for as long as its duplicate window lasts."""
     headers = {
         "ce-specversion": "1.0",
-        "ce-id": quote(id, safe=_PLAIN),
-        "ce-source": quote(source, safe=_PLAIN),
-        "ce-type": quote(type, safe=_PLAIN),
+        "ce-id": _encoded(id),
+        "ce-source": _encoded(source),
+        "ce-type": _encoded(type),
         "content-type": "application/json",
-        Header.MSG_ID.value: quote(msg_id, safe=_PLAIN),
+        Header.MSG_ID.value: _encoded(msg_id),
     }
     if subject is not None:
-        headers["ce-subject"] = quote(subject, safe=_PLAIN)
+        headers["ce-subject"] = _encoded(subject)
     if time_us is not None:
         at = _EPOCH + timedelta(microseconds=time_us)
         headers["ce-time"] = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return headers
+
+
+def _encoded(text: str) -> str:
+    return text if _is_plain(text) else quote(text, safe=_PLAIN)

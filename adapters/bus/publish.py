@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import Header, PubAck
+from nats.js.api import Header
 
 from adapters.bus.errors import PublishError, Unacknowledged
 
@@ -47,41 +51,65 @@ async def publish_batch(
 async def _publish_window(
     js: JetStreamContext, messages: Sequence[Message], ack_within_s: float
 ) -> list[Unacknowledged]:
-    sent: list[asyncio.Future[PubAck]] = []
+    """A JetStream publish is a message with a reply subject. Each message's reply comes on a subject of its
+    own below one inbox: nats-py's `publish_async` does the same at six times the processor time."""
+    client: Client = js._nc
+    inbox = client.new_inbox()
+    said: dict[int, str] = {}
+    every = asyncio.Event()
+    sent = 0
     refused = ""
+
+    async def on_reply(reply: Msg) -> None:
+        said[int(reply.subject.rpartition(".")[2])] = _fault(reply)
+        if len(said) == sent:
+            every.set()
+
+    subscription = await client.subscribe(f"{inbox}.*", cb=on_reply)
     try:
-        for message in messages:
+        for index, message in enumerate(messages):
             try:
-                sent.append(
-                    await js.publish_async(
-                        message.subject,
-                        message.payload,
-                        wait_stall=ack_within_s,
-                        headers=dict(message.headers),
-                    )
+                await client.publish(
+                    message.subject,
+                    message.payload,
+                    reply=f"{inbox}.{index}",
+                    headers=dict(message.headers),
                 )
             except NatsError as error:
-                refused = _reason(error)
+                refused = str(error) or type(error).__name__
                 break
-        if sent:
-            await asyncio.wait(sent, timeout=ack_within_s)
+            sent += 1
+        if len(said) < sent:
+            every.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(every.wait(), ack_within_s)
     finally:
-        # Gives the places in the client's own window back.
-        late = [future.cancel() for future in sent]
+        with suppress(NatsError):
+            await subscription.unsubscribe()
     failed = []
     for index, message in enumerate(messages):
-        if index >= len(sent):
-            reason = refused if index == len(sent) else "not sent, as one before it was refused"
-        elif late[index]:
-            reason = f"no answer within {ack_within_s:g} s"
+        if index >= sent:
+            reason = refused if index == sent else "not sent, as one before it was refused"
         else:
-            fault = sent[index].exception()
-            if fault is None:
-                continue
-            reason = _reason(fault)
-        failed.append(Unacknowledged(message.subject, message.headers.get(Header.MSG_ID.value, ""), reason))
+            reason = said.get(index, f"no answer within {ack_within_s:g} s")
+        if reason:
+            failed.append(
+                Unacknowledged(message.subject, message.headers.get(Header.MSG_ID.value, ""), reason)
+            )
     return failed
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def _fault(reply: Msg) -> str:
+    """Why a message was not taken; empty where it was."""
+    if reply.headers and reply.headers.get("Status") == "503":
+        return "no stream takes this subject"
+    ack = msgspec.json.decode(reply.data, type=_Ack)
+    return ack.error.description if ack.error is not None else ""
+
+
+class _Error(msgspec.Struct):
+    description: str = "refused without a reason"
+
+
+class _Ack(msgspec.Struct):
+    error: _Error | None = None

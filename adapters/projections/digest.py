@@ -21,7 +21,7 @@ def digest(connection: Connection, schema: str, table: str) -> Digest:
     _known(table)
     row = connection.execute(
         text(
-            "SELECT count(*), coalesce(sum(hash_record_extended(t, 0)::numeric), 0)"
+            "SELECT count(*), coalesce(sum(hash_record_extended(t, 0)::numeric), 0)"  # noqa: S608
             f' FROM "{schema}"."{table}" t'
         )
     ).one()

@@ -79,7 +79,7 @@ class Driver:
         """Tells the story step by step; each begins when all is at rest from the one before."""
         for number, step in enumerate(story.steps):
             at_step(number, step)
-            self._post_clock(step.at)
+            self._post_clock(step.at_text)
             for batch in _batches(step.calls):
                 self._post_calls(batch)
             self.rest()
@@ -102,7 +102,8 @@ class Driver:
 
     def members(self, audience_id: str) -> Mapping[str, Any]:
         """By hash, who is in the ad platform's audience."""
-        return self._get(f"{self.places.ads}/simulate/audiences/{audience_id}")
+        found = self._get(f"{self.places.ads}/simulate/audiences/{audience_id}")
+        return {one["value"]: one for one in found["members"] if one["member"]}
 
     def _at_rest(self) -> bool:
         if self._push_pending():

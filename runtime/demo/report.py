@@ -85,11 +85,11 @@ def print_funnel(console: Console, truth: Truth, kinds: Mapping[str, int], messa
     for name in ("stage", "users", "of those before"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     stages = [
-        ("app users", truth.users),
+        ("app users", len(truth.fates)),
         ("entered: new app users, consented to push", len(truth.expected_pushed)),
         ("sent the push", messages),
         ("opened it", kinds.get("message.push.clicked", 0)),
-        ("converted within 24 h", truth.converted),
+        ("converted within 24 h", sum(fate.converted_at is not None for fate in truth.fates.values())),
         ("neither opened nor converted: audience push_ignored", len(truth.expected_audience)),
         ("retargeted in the ad platform", ads),
     ]

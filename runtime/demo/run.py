@@ -139,7 +139,7 @@ class _Teller:
 
 
 def _time(step: Step) -> str:
-    return str(step.at)
+    return step.at_text
 
 
 def _secrets(home: Path, users: int, seed: int) -> dict[str, str]:

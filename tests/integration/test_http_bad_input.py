@@ -136,7 +136,8 @@ def test_the_write_key_may_stand_in_the_body(roundtrip: Roundtrip) -> None:
 def test_a_chunked_body_is_cut_off_at_the_limit(roundtrip: Roundtrip) -> None:
     place = urlsplit(roundtrip.url)
     with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
-        head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nAuthorization: {AUTH['Authorization']}\r\n\r\n"
+        head = "POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        head += f"Authorization: {AUTH['Authorization']}\r\n\r\n"
         connection.sendall(head.encode())
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         for _ in range(10):

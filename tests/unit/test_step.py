@@ -133,16 +133,16 @@ def test_an_answer_that_arrives_late_takes_the_retargeting_back(memory: Memory) 
 def test_a_withdrawn_consent_takes_the_person_out_of_the_ads_and_a_new_one_back_in(memory: Memory) -> None:
     said = {"traits": {"email": "ann@example.com"}, "consent": {"advertising": True}}
     memory.take_in(rows((HOUR, identified(HOUR, **said)), (2 * HOUR, pushed(2 * HOUR)), (30 * HOUR, None)))
-    for at, given in ((31, False), (32, True)):
-        consent = {"advertising": given}
+    for at, yes in ((31, False), (32, True)):
+        consent = {"advertising": yes}
         memory.take_in(rows((at * HOUR, identified(at * HOUR, consent=consent)), first=at))
     assert [one["change"] for one in memory.outbound()] == ["add", "remove", "add"]
 
 
 def test_a_withdrawn_and_renewed_consent_pushes_nobody_twice(memory: Memory) -> None:
     memory.take_in(rows((HOUR, installed(HOUR, USER)), (HOUR, identified(HOUR, consent={"push": True}))))
-    for at, given in ((2, False), (3, True)):
-        memory.take_in(rows((at * HOUR, identified(at * HOUR, consent={"push": given})), first=at + 10))
+    for at, yes in ((2, False), (3, True)):
+        memory.take_in(rows((at * HOUR, identified(at * HOUR, consent={"push": yes})), first=at + 10))
     assert memory.topics().count("audience.entered") >= 2
     assert [one["connection"] for one in memory.outbound()] == ["push"]
 
