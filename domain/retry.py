@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 BASE_S: Final = 0.2
 CAP_S: Final = 30.0
 RETRY_AFTER_CAP_S: Final = 600.0
-MAX_ATTEMPTS: Final = 8
 MAX_ELAPSED_S: Final = 900.0
 
 
@@ -32,9 +31,7 @@ def decide(attempt: int, elapsed_s: float, retry_after_s: float | None, jitter: 
     `retry_after_s` is what the destination asked for; it is honoured up to `RETRY_AFTER_CAP_S`. `jitter` is
     a random number from 0 to 1.
     """
-    if attempt >= MAX_ATTEMPTS:
-        return GiveUp(f"gave up after {attempt} attempts")
-    after = jitter * min(CAP_S, BASE_S * 2.0 ** (attempt - 1))
+    after = jitter * min(CAP_S, BASE_S * 2.0 ** min(attempt - 1, 32))
     if retry_after_s is not None:
         after = max(after, min(retry_after_s, RETRY_AFTER_CAP_S))
     if elapsed_s + after > MAX_ELAPSED_S:

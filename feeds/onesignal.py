@@ -5,8 +5,9 @@ signature; the customer sets headers of his own, and ours carries the secret: `X
 is a template of the customer's too; ours is in docs/how-to/connect-onesignal.md: one object, or a list of
 objects, with `event` and `message` under OneSignal's names.
 
-Pairs with `adapters/connectors/onesignal.py` by `event.data.outbound_batch` (our batch, put into the
-notification's `data`) and `event.external_id` (the person): together they are one outbound record.
+Pairs with `adapters/connectors/onesignal.py` by `message.name` (our batch, which the connector gives the
+notification as its name) and `event.external_id` (the person): together they are one outbound record. That
+a notification's own `data` comes back as well could not be confirmed; where it does, it serves the same end.
 """
 
 from __future__ import annotations
@@ -63,10 +64,12 @@ def _record(feed: str, item: Any, pointer: str) -> Record | None:
     if name is None:
         return None
     message = item.get("message")
+    named = message if isinstance(message, dict) else {}
     data = event.get("data")
+    batch = named.get("name") or (data.get("outbound_batch") if isinstance(data, dict) else None)
     properties = {
-        "message_id": message.get("id") if isinstance(message, dict) else None,
-        "outbound_batch": data.get("outbound_batch") if isinstance(data, dict) else None,
+        "message_id": named.get("id"),
+        "outbound_batch": batch,
         "vendor_kind": event["kind"],
     }
     return Record(

@@ -2,7 +2,8 @@
 
 Source: developers.facebook.com/docs/marketing-api: reference/custom-audience/users,
 audiences/guides/custom-audiences; docs/graph-api: guides/error-handling, overview/rate-limiting.
-Adding and removing twice is as once, so a repeated request needs no key.
+Adding and removing twice is as once, so a repeated request needs no key; `session` names it all the same,
+as one of Meta's guides requires it.
 """
 
 from __future__ import annotations
@@ -83,20 +84,37 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
         digests = [digest for digest, several in changes.items() if several[-1].change == change]
         for start in range(0, len(digests), MAX_BATCH):
             part = digests[start : start + MAX_BATCH]
-            requests.append(_request(config, method, part, [o for digest in part for o in changes[digest]]))
+            session = {
+                "session_id": _session_id(outbound[0].batch, method),
+                "batch_seq": start // MAX_BATCH + 1,
+                "last_batch_flag": start + MAX_BATCH >= len(digests),
+                "estimated_num_total": len(digests),
+            }
+            told = [o for digest in part for o in changes[digest]]
+            requests.append(_request(config, method, part, session, told))
     return requests
 
 
+def _session_id(batch: str, method: str) -> int:
+    """Meta's number for one upload; the same for the same outbound batch, so a repeat is known as one."""
+    return int.from_bytes(hashlib.sha256(f"{batch}/{method}".encode()).digest()[:8], "big") >> 1
+
+
 def _request(
-    config: ConnectorConfig, method: str, digests: Sequence[str], outbound: Iterable[Outbound]
+    config: ConnectorConfig,
+    method: str,
+    digests: Sequence[str],
+    session: dict[str, Any],
+    outbound: Iterable[Outbound],
 ) -> Request:
     payload = msgspec.json.encode({"schema": ["EMAIL"], "data": [[digest] for digest in digests]})
+    form = {"payload": payload, "session": msgspec.json.encode(session)}
     headers = {
         "authorization": f"Bearer {config.secrets['access_token']}",
         "content-type": "application/x-www-form-urlencoded",
     }
     url = f"{base_url(config, BASE_URL)}/{VERSION}/{config.settings['audience_id']}/users"
-    return Request(method, url, headers, urlencode({"payload": payload}).encode(), tuple(outbound))
+    return Request(method, url, headers, urlencode(form).encode(), tuple(outbound))
 
 
 def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Judgement]:

@@ -85,6 +85,8 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
         "app_id": settings["app_id"],
         "target_channel": "push",
         "include_aliases": {"external_id": list(dict.fromkeys(_external_id(o) for o in usable))},
+        # The name comes back in the event stream, `data` goes to the device.
+        "name": batch,
         "data": {"outbound_batch": batch, "connection": config.name},
         "idempotency_key": idempotency_key(config.name, batch),
         **{name: settings[name] for name in ("contents", "headings", "template_id") if name in settings},

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import Final
 
+from rich.columns import Columns
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -57,7 +58,7 @@ class View:
             table.add_row(name, f"{count:,}", f"{rate:,.0f}", "" if lag is None else f"{lag:,}")
         return Group(
             Text(f"step {self._step} of {self._steps}, simulated time {self._at}"),
-            ProgressBar(total=self._steps, completed=self._step, width=60),
+            Columns([ProgressBar(total=self._steps, completed=self._step, width=60)]),
             table,
         )
 

@@ -40,7 +40,7 @@ def sha(email: str) -> str:
 
 def payload(request: Request) -> Any:
     form = parse_qs(request.body.decode(), strict_parsing=True)
-    assert list(form) == ["payload"]
+    assert list(form) == ["payload", "session"]
     return msgspec.json.decode(form["payload"][0])
 
 

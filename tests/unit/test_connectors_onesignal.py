@@ -68,6 +68,7 @@ def test_a_batch_is_one_notification() -> None:
         "target_channel": "push",
         "include_aliases": {"external_id": ["user-1", "user-2"]},
         "contents": {"en": "Hello"},
+        "name": "batch-1",
         "data": {"outbound_batch": "batch-1", "connection": "push"},
         "idempotency_key": key,
     }
