@@ -18,17 +18,21 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 EVENTS_A_BODY: Final = 100
-_EVENTS_A_USER: Final = 8
+#: What app users do: a few sessions each, and in a session one thing after the other.
+_EVENTS_A_USER: Final = 20
+_EVENTS_A_SESSION: Final = 5
 _NAMES: Final = ("App Installed", "Product Viewed", "Product Viewed", "Screen Opened", "Order Completed")
 
 
 def calls(events: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Calls of about 400 bytes: one in `_EVENTS_A_USER` identifies, the others are events."""
+    """Calls of about 400 bytes: each user's first one identifies, the others are events. Sessions of
+    different users come in turn, so a user's next session is far from the last."""
     chance = random.Random(seed)
     users = max(events // _EVENTS_A_USER, 1)
     begin = datetime.now(UTC) - timedelta(hours=1)
     for number in range(events):
-        user = number % users
+        session, of_session = divmod(number, _EVENTS_A_SESSION)
+        user = session % users
         at = (begin + timedelta(microseconds=number)).isoformat().replace("+00:00", "Z")
         call: dict[str, Any] = {
             "messageId": f"load-{seed}-{number}",
@@ -37,7 +41,7 @@ def calls(events: int, seed: int = 1) -> Iterator[dict[str, Any]]:
             "timestamp": at,
             "context": {"library": {"name": "load", "version": "1.0"}, "app": {"version": "3.2.1"}},
         }
-        if number < users:
+        if session < users and of_session == 0:
             call["type"] = "identify"
             call["traits"] = {"email": f"user-{user}@example.com", "plan": chance.choice(("free", "pro"))}
             call["context"]["consent"] = {"categoryPreferences": {"push": True, "advertising": True}}

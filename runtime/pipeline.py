@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from adapters.log.append import append
-from adapters.log.read import listen, read_head, read_rows, wait_for_append
+from adapters.log.read import listen, read_head, read_sources, wait_for_append
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.definitions import apply_definitions, load_workspace
 from adapters.projections.outbound import apply_outbound
@@ -53,22 +53,23 @@ class Pipeline:
             if self._plan is None:
                 self._plan = plan_of(load_workspace(connection))
                 self.position = read_checkpoint(connection, CHECKPOINT)
-            rows = read_rows(connection, self.position, BATCH_ROWS, upto)
-            if not rows:
+            rows, end = read_sources(connection, self.position, BATCH_ROWS, upto)
+            if not rows and end == self.position:
                 return 0
-            if rows[0].topic.startswith(TOPIC_PREFIX):
+            whole = len(rows)
+            plan: Plan | None = self._plan
+            if rows and rows[0].topic.startswith(TOPIC_PREFIX):
                 rows = self._define(connection, rows)
                 plan = None
-            else:
+            elif rows:
                 rows = self._take_in(connection, self._plan, rows)
-                plan = self._plan
-            position = rows[-1].position if rows else self.position
+            position = end if len(rows) == whole else rows[-1].position if rows else self.position
             failpoint("pipeline.before_checkpoint")
             move_checkpoint(connection, CHECKPOINT, self.position, position)
             failpoint("pipeline.before_commit")
         failpoint("pipeline.committed")
         self._plan, self.position = plan, position
-        return max(len(rows), 1)
+        return len(rows) or whole
 
     def _define(self, connection: Connection, rows: list[Row]) -> list[Row]:
         """Takes in the definitions at the head of these rows: they hold from their position on."""

@@ -11,6 +11,9 @@ from sqlalchemy import Connection
 from adapters.log.schema import CHANNEL
 from domain.records import Row
 
+#: Kinds of rows that the pipeline appends, and has no need to read again.
+DERIVED = ("audience", "profile", "identity", "routing")
+_DERIVED = " OR ".join(f"starts_with(topic, '{kind}.')" for kind in DERIVED)
 _COLUMNS = "position, stream_id::text, version, topic, subject::text, recorded_at, state"
 
 
@@ -50,6 +53,23 @@ def read_rows(connection: Connection, after: int, limit: int, upto: int | None =
             (after, upto if upto is not None else 2**62, limit),
         )
         return [Row._make(row) for row in cursor]
+
+
+def read_sources(
+    connection: Connection, after: int, limit: int, upto: int | None = None
+) -> tuple[list[Row], int]:
+    """As `read_rows`, without the rows that the pipeline itself has derived from others; and the position up
+    to which there are no others than these."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        [head] = cursor.execute("SELECT position FROM log_head").fetchone() or [0]
+        end = head if upto is None else min(head, upto)
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM log WHERE position > %b AND position <= %b AND NOT ({_DERIVED})"  # noqa: S608
+            " ORDER BY position LIMIT %b",
+            (after, end, limit),
+        )
+        rows = [Row._make(row) for row in cursor]
+    return rows, rows[-1].position if len(rows) == limit else max(end, after)
 
 
 def read_positions(connection: Connection, positions: list[int]) -> list[Row]:
