@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -11,6 +12,7 @@ _SAFE: Final = "_~!$&'()+,/:;=?@-"
 _EMPTY: Final = "-"
 
 
+@lru_cache(maxsize=10_000)
 def token(text: str) -> str:
     """The token for this text. Different texts have different tokens, and a plain name is its own."""
     if text == _EMPTY:
