@@ -27,7 +27,7 @@ class Platform:
         self.home = home
         self.url: str = json.loads((home / "http.json").read_text())["url"]
         self.token = (home / "api-token").read_text().strip()
-        self._process = process
+        self.process_id = process.pid
 
     def status(self) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -40,7 +40,7 @@ class Platform:
     def processor_seconds(self) -> dict[str, float]:
         """Processor time so far, by part. PostgreSQL's is that of all its processes."""
         spent: dict[str, float] = {}
-        for process in psutil.Process(self._process.pid).children(recursive=True):
+        for process in psutil.Process(self.process_id).children(recursive=True):
             try:
                 name = _part(process.cmdline())
                 times = process.cpu_times()

@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvicorn
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.bus.connection import connect
 from adapters.database import open_database
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from runtime.engines import Engines
-from runtime.group_commit import GroupCommit
+from runtime.errors import StoreUnavailable
+from runtime.group_commit import RETRY_AFTER_S, GroupCommit
 from runtime.http.app import create_app
 from runtime.outcomes import run_outcomes
 from runtime.pipeline import tick
@@ -30,6 +32,9 @@ from runtime.workspace_view import view_of
 
 #: How long a changed definition may take to hold at the door, in seconds.
 REFRESH_S: Final = 0.5
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 log = structlog.get_logger("serve")
 
@@ -49,7 +54,10 @@ class _Door:
     async def refresh(self) -> None:
         """Keeps up with the definitions, as the pipeline takes them in."""
         while True:
-            self._view = await asyncio.to_thread(self._load)
+            try:
+                self._view = await asyncio.to_thread(self._load)
+            except SQLAlchemyError as error:
+                log.warning("the store does not answer", error=type(error).__name__)
             await asyncio.sleep(REFRESH_S)
 
     def _load(self) -> WorkspaceView:
@@ -57,10 +65,17 @@ class _Door:
             return view_of(load_workspace(connection), self._environ)
 
     async def status(self) -> dict[str, Any]:
-        return await asyncio.to_thread(read_status, self._engine)
+        return await self._asking(read_status, self._engine)
 
     async def advance_clock(self, to_us: int) -> int:
-        return await asyncio.to_thread(self._advance, to_us)
+        return await self._asking(self._advance, to_us)
+
+    async def _asking(self, ask: Callable[[A], T], of: A) -> T:
+        """Asks the store in a thread. Raises `StoreUnavailable` where it does not answer."""
+        try:
+            return await asyncio.to_thread(ask, of)
+        except SQLAlchemyError as error:
+            raise StoreUnavailable(RETRY_AFTER_S) from error
 
     def _advance(self, to_us: int) -> int:
         with self._engine.begin() as connection:
