@@ -43,10 +43,12 @@ class WorkspaceView:
 @dataclass(frozen=True, slots=True)
 class Ports:
     """`append` answers after the commit and raises `TryAgainError`s; `advance_clock` takes and gives
-    microseconds; `now` is the wall's time in microseconds."""
+    microseconds; `now` is the wall's time in microseconds. `refresh` brings `workspace` up to date, for whoever
+    meets a feed that it does not know."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
+    refresh: Callable[[], Awaitable[None]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     advance_clock: Callable[[int], Awaitable[int]]
     now: Callable[[], int]

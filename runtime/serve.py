@@ -47,20 +47,30 @@ class _Door:
         self._commit = commit
         self._environ = environ
         self._view: WorkspaceView = view_of(None, environ)
+        self._refreshing = asyncio.Lock()
+        self._begun = 0.0
 
     def workspace(self) -> WorkspaceView:
         return self._view
 
-    async def refresh(self) -> None:
+    async def keep_up(self) -> None:
         """Keeps up with the definitions, as the pipeline takes them in."""
         while True:
             try:
-                self._view = await asyncio.to_thread(self._load)
-            except SQLAlchemyError as error:
-                log.warning("the store does not answer", error=type(error).__name__)
+                await self.refresh()
+            except StoreUnavailable:
+                log.warning("the store does not answer")
             await asyncio.sleep(REFRESH_S)
 
-    def _load(self) -> WorkspaceView:
+    async def refresh(self) -> None:
+        """Loads what is declared now; those who ask at the same time share one look."""
+        asked = asyncio.get_running_loop().time()
+        async with self._refreshing:
+            if self._begun < asked:
+                self._begun = asyncio.get_running_loop().time()
+                self._view = await self._asking(self._load, None)
+
+    def _load(self, _: None) -> WorkspaceView:
         with self._engine.connect() as connection:
             return view_of(load_workspace(connection), self._environ)
 
@@ -91,6 +101,7 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
     ports = Ports(
         append=commit.append,
         workspace=door.workspace,
+        refresh=door.refresh,
         status=door.status,
         advance_clock=door.advance_clock,
         now=lambda: time.time_ns() // 1_000,
@@ -114,7 +125,7 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
     js = bus.jetstream()
     tasks = [
         asyncio.create_task(commit.run(), name="append"),
-        asyncio.create_task(door.refresh(), name="refresh"),
+        asyncio.create_task(door.keep_up(), name="refresh"),
         asyncio.create_task(run_outcomes(js, commit.append, stop, settings.nats_replicas), name="outcomes"),
         asyncio.create_task(server.serve(), name="http"),
     ]

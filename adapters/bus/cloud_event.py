@@ -23,11 +23,11 @@ def cloud_event(
     knows a duplicate by, for as long as its duplicate window lasts."""
     headers = {
         "ce-specversion": "1.0",
-        "ce-id": id if id.isdigit() else _encoded(id),
+        "ce-id": _encoded(id),
         "ce-source": _encoded(source),
         "ce-type": _encoded(type),
         "content-type": "application/json",
-        _MSG_ID: msg_id if msg_id.isdigit() else _encoded(msg_id),
+        _MSG_ID: _encoded(msg_id),
     }
     if subject is not None:
         headers["ce-subject"] = _encoded(subject)

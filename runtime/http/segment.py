@@ -39,13 +39,13 @@ def segment_routes(ports: Ports) -> list[Route]:
 def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         key = _key_in_header(request)
-        feed = ports.workspace().feed_of(key) if key else None
+        feed = await _feed_of(ports, key)
         if key and feed is None:
             return _unknown_key(request)
         body = await read_body(request, BATCH_LIMIT)
         if feed is None:
             key = write_key_in(body)
-            feed = ports.workspace().feed_of(key) if key else None
+            feed = await _feed_of(ports, key)
             if feed is None:
                 return _unknown_key(request)
         records = parse_call(feed, call, body, ports.now())
@@ -53,6 +53,17 @@ def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[R
         return Response(_DONE, 200, media_type="application/json")
 
     return endpoint
+
+
+async def _feed_of(ports: Ports, key: str | None) -> str | None:
+    """The feed with this write key, also one that was declared a moment ago."""
+    if not key:
+        return None
+    feed = ports.workspace().feed_of(key)
+    if feed is None:
+        await ports.refresh()
+        feed = ports.workspace().feed_of(key)
+    return feed
 
 
 def _key_in_header(request: Request) -> str | None:

@@ -26,6 +26,8 @@ def webhook_routes(ports: Ports) -> list[Route]:
 def _endpoint(ports: Ports) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         name = request.path_params["feed"]
+        if name not in ports.workspace().webhooks:
+            await ports.refresh()
         view = ports.workspace()
         webhook = view.webhooks.get(name)
         if webhook is None:
