@@ -36,6 +36,8 @@ def admin_routes(ports: Ports) -> list[Route]:
 
     async def clock(request: Request) -> Response:
         if ports.workspace().clock != "simulated":
+            await ports.refresh()
+        if ports.workspace().clock != "simulated":
             detail = "this workspace's clock is the wall's; only a workspace with `clock: simulated` is told"
             return problem(request, 409, detail)
         said = read_json(await read_body(request, _BODY_LIMIT))

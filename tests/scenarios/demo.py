@@ -60,6 +60,12 @@ def log_position(home: Path) -> int:
     return int(row[0]) if row else 0
 
 
+def reached(process: subprocess.Popen[str], home: Path, position: int) -> bool:
+    """Whether the log has passed this position. A demo that has ended by itself fails the test with its output."""
+    assert process.poll() is None, process.communicate()[0]
+    return log_position(home) > position
+
+
 def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """A process and all below it."""
     root = psutil.Process(process.pid)
