@@ -168,7 +168,7 @@ class _Step:
 
     def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
         told = {p.id: dict(p.routed) for p in (a, b)}
-        members = {p.id: list(p.memberships) for p in (a, b)}
+        members = {p.id: dict(p.memberships) for p in (a, b)}
         kept = merge(a, b, self.plan.audiences)
         gone = b if kept is a else a
         for node in nodes(gone):
@@ -178,7 +178,7 @@ class _Step:
         self.merged[gone.id] = kept.id
         for audience in members[gone.id]:
             self.memberships.append(MembershipChange(audience, gone.id, None))
-            if audience not in members[kept.id]:
+            if kept.memberships[audience] != members[kept.id].get(audience):
                 self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
         for connection, fields in told[gone.id].items():
             if kept.routed[connection] != fields:

@@ -91,6 +91,21 @@ def test_two_profiles_that_turn_out_to_be_one_are_merged_and_pushed_once(memory:
     assert len(memory.outbound()) == 1
 
 
+def test_who_was_in_an_audience_under_both_names_is_in_it_since_the_earlier_entry(memory: Memory) -> None:
+    """The older profile enters an audience after the younger one; then they turn out to be one person."""
+    memory.take_in_all(
+        [
+            rows((HOUR, record("identify", [DEVICE], HOUR)), first=1),
+            rows((2 * HOUR, record("identify", [USER], 2 * HOUR, traits={"plan": "pro"})), first=2),
+            rows((3 * HOUR, record("identify", [DEVICE], 3 * HOUR, traits={"plan": "pro"})), first=3),
+            rows((4 * HOUR, identified(4 * HOUR)), first=4),
+        ]
+    )
+    profile = memory.profile(Identifier(*DEVICE))
+    assert profile.memberships["pros"].position == 2
+    assert memory.memberships["pros", profile.id] == profile.memberships["pros"]
+
+
 def test_a_device_that_another_user_takes_over_stays_with_the_first(memory: Memory) -> None:
     bob = ("user_id", "bob")
     memory.take_in(
