@@ -43,17 +43,17 @@ def profile_merged(kept: str, gone: str, cause: int) -> Entry:
     return _entry("profile.merged", kept, body, "merged", kept, gone, str(cause))
 
 
-def merge_refused(profile: Profile, identifier: Identifier, cause: int) -> Entry:
-    """The identifier stays with somebody else; told once for each pair."""
+def merge_refused(profile: Profile, identifier: Identifier, reason: str, cause: int) -> Entry:
+    """The identifier does not become this person's; told once for each pair and reason."""
     node = node_id(identifier)
     body = {
         "profile": profile.id,
         "identifier_kind": identifier.kind,
         "identifier": node,
-        "reason": "it belongs to a profile with another user id",
+        "reason": reason,
         "cause": cause,
     }
-    return _entry("identity.merge_refused", profile.id, body, profile.id, node)
+    return _entry("identity.merge_refused", profile.id, body, profile.id, node, reason)
 
 
 def membership(

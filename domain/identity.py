@@ -1,30 +1,42 @@
 """Whose record is it: which profile its identifiers lead to, and which profiles they show to be one.
 
 A user id is a person's own: a profile has one, unless an alias call says that two are the same person.
-An anonymous id that a known user has left behind on a shared device stays with that user.
+An anonymous id that a known user has left behind on a shared device stays with that user. Guards keep
+profiles from running together: values that name nobody, kinds that join nobody, limits for each kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
+from domain.identity_rules import Rules
 from domain.profiles import Profile
 from domain.records import Identifier, node_id
+
+BLOCKED_VALUE: Final = "the value is blocked: it names nobody"
+OTHER_PERSON: Final = "it belongs to a profile with another {kind}"
+OVER_LIMIT: Final = "a profile has at most {limit} of the kind {kind}"
+JOINS_NOBODY: Final = "it belongs to another profile, and the kind {kind} joins none"
+
+
+class Refusal(NamedTuple):
+    """An identifier that does not become the person's, and why."""
+
+    identifier: Identifier
+    reason: str
 
 
 class Resolution(NamedTuple):
     """`profile` is whose record it is, `None` for a person not seen before; `merge` are profiles that turn
     out to be the same person; `link` are identifiers that become that person's; `refused` are identifiers
-    that belong to somebody else and stay there."""
+    that do not. A record with neither `profile` nor `link` is nobody's."""
 
     profile: str | None
     merge: tuple[str, ...]
     link: tuple[Identifier, ...]
-    refused: tuple[Identifier, ...]
-
-
-_NOBODY = Resolution(None, (), (), ())
+    refused: tuple[Refusal, ...]
 
 
 def resolve(
@@ -32,43 +44,96 @@ def resolve(
     explicit: bool,
     graph: Mapping[str, str],
     profiles: Mapping[str, Profile],
+    rules: Rules,
 ) -> Resolution:
     """Resolves a record's identifiers. `graph` maps node ids to profile ids, for every node known.
     `explicit` is for an alias call, which says itself that two are one."""
-    if not identifiers:
-        return _NOBODY
-    holders = [graph.get(node_id(identifier)) for identifier in identifiers]
-    if len(identifiers) == 1:
-        return Resolution(holders[0], (), identifiers if holders[0] is None else (), ())
-    owner = _owner(identifiers, holders)
-    user_id = next((i.value for i in identifiers if i.kind == "user_id"), None)
-    if owner is None:
-        owner = next(
-            (h for h in holders if h is not None and _may_join(profiles[h], user_id, explicit)), None
+    usable: Sequence[Identifier] = [i for i in identifiers if not rules.blocked(i)]
+    holders = [graph.get(node_id(identifier)) for identifier in usable]
+    refused: tuple[Refusal, ...] = ()
+    if len(usable) < len(identifiers):
+        refused = tuple(Refusal(i, BLOCKED_VALUE) for i in identifiers if i not in usable)
+    # Nearly every record: everything it names is known, and is one person's.
+    if holders and holders[0] is not None and holders.count(holders[0]) == len(holders):
+        return Resolution(holders[0], (), (), refused)
+    return _Decision(usable, holders, explicit, profiles, rules).decide(refused)
+
+
+class _Decision:
+    def __init__(
+        self,
+        identifiers: Sequence[Identifier],
+        holders: Sequence[str | None],
+        explicit: bool,
+        profiles: Mapping[str, Profile],
+        rules: Rules,
+    ) -> None:
+        self.pairs = list(zip(identifiers, holders, strict=True))
+        self.explicit = explicit
+        self.profiles = profiles
+        self.rules = rules
+
+    def decide(self, refused: tuple[Refusal, ...]) -> Resolution:
+        owner = self._owner()
+        counts: Counter[str] = Counter()
+        if owner is not None:
+            counts.update({kind: len(values) for kind, values in self.profiles[owner].identifiers.items()})
+        merge: list[str] = []
+        link: dict[Identifier, None] = {}
+        refusals = list(refused)
+        for identifier, holder in self.pairs:
+            if identifier in link or (holder is not None and (holder == owner or holder in merge)):
+                continue
+            reason = self._refusal(identifier, holder, owner, counts)
+            if reason:
+                refusals.append(Refusal(identifier, reason))
+            elif holder is None:
+                link[identifier] = None
+                counts[identifier.kind] += 1
+            else:
+                merge.append(holder)
+                counts.update({kind: len(v) for kind, v in self.profiles[holder].identifiers.items()})
+        return Resolution(owner, tuple(merge), tuple(link), tuple(refusals))
+
+    def _owner(self) -> str | None:
+        """The holder that the identifier of the lowest priority leads to, if that one can be meant."""
+        joining = [pair for pair in self.pairs if self.rules.kind(pair[0].kind).merges]
+        ranked = sorted(joining or self.pairs, key=lambda pair: self.rules.kind(pair[0].kind).priority)
+        for number, (_, holder) in enumerate(ranked):
+            if holder is not None and not self._contradicts(holder, [i for i, _ in ranked[:number]]):
+                return holder
+        return None
+
+    def _contradicts(self, holder: str, said: Sequence[Identifier]) -> bool:
+        """Whether the profile has a value of its own where the record says another, of a kind of which a
+        person has one."""
+        if self.explicit:
+            return False
+        held = self.profiles[holder].identifiers
+        return any(
+            self.rules.kind(i.kind).limit == 1 and held.get(i.kind) and i.value not in held[i.kind]
+            for i in said
         )
-    merge: list[str] = []
-    link: list[Identifier] = []
-    refused: list[Identifier] = []
-    for identifier, holder in zip(identifiers, holders, strict=True):
+
+    def _refusal(
+        self, identifier: Identifier, holder: str | None, owner: str | None, counts: Counter[str]
+    ) -> str:
+        kind = self.rules.kind(identifier.kind)
         if holder is None:
-            link.append(identifier)
-        elif holder == owner or holder in merge:
-            continue
-        elif owner is not None and _may_join(profiles[holder], user_id, explicit):
-            merge.append(holder)
-        else:
-            refused.append(identifier)
-    return Resolution(owner, tuple(merge), tuple(link), tuple(refused))
-
-
-def _owner(identifiers: tuple[Identifier, ...], holders: list[str | None]) -> str | None:
-    """A known user id decides, whatever else comes along."""
-    for identifier, holder in zip(identifiers, holders, strict=True):
-        if identifier.kind == "user_id" and holder is not None:
-            return holder
-    return None
-
-
-def _may_join(profile: Profile, user_id: str | None, explicit: bool) -> bool:
-    held = profile.identifiers.get("user_id")
-    return not held or user_id is None or user_id in held or explicit
+            full = counts[identifier.kind] >= kind.limit and not self.explicit
+            return OVER_LIMIT.format(limit=kind.limit, kind=identifier.kind) if full else ""
+        if not kind.merges:
+            return JOINS_NOBODY.format(kind=identifier.kind)
+        if self.explicit and owner is not None:
+            return ""
+        held = self.profiles[holder].identifiers
+        if owner is None:
+            said = [i for i, _ in self.pairs if self._contradicts(holder, [i])]
+            return OTHER_PERSON.format(kind=said[0].kind if said else identifier.kind)
+        for name, values in held.items():
+            limit = self.rules.kind(name).limit
+            # Two that an alias call has joined have more than one user id, and may still be met as anonymous.
+            if values and counts[name] and len(values) + counts[name] > limit:
+                told = OTHER_PERSON if limit == 1 else OVER_LIMIT
+                return told.format(limit=limit, kind=name)
+        return ""

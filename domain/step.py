@@ -15,6 +15,7 @@ import msgspec
 
 from domain import derived, identity
 from domain.audiences.evaluation import CompiledAudiences, Event, Person
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.profiles import (
     Membership,
     Profile,
@@ -31,12 +32,13 @@ _body = msgspec.json.Decoder().decode
 
 
 class Plan(NamedTuple):
-    """What the workspace declares, ready for use: the audiences, each feed's priority, and the
-    destinations of each audience."""
+    """What the workspace declares, ready for use: the audiences, each feed's priority, the
+    destinations of each audience, and the rules that identities are resolved by."""
 
     audiences: CompiledAudiences
     priorities: Mapping[str, int]
     destinations: Mapping[str, tuple[Destination, ...]]
+    rules: Rules = DEFAULT_RULES
 
 
 class Inbound(NamedTuple):
@@ -143,17 +145,20 @@ class _Step:
         if not record.identifiers:
             return None, ()
         profiles, graph = self.state.profiles, self.state.graph
-        found = identity.resolve(record.identifiers, record.type == "alias", graph, profiles)
+        found = identity.resolve(record.identifiers, record.type == "alias", graph, profiles, self.plan.rules)
         touched: tuple[str, ...] = ()
         if found.profile is None:
-            profile = Profile(id=node_id(record.identifiers[0]), created=row.position, latest=row.position)
+            if not found.link:
+                return None, ()
+            profile = Profile(id=node_id(found.link[0]), created=row.position, latest=row.position)
             profiles[profile.id] = profile
             self.derived.append((row.position, derived.profile_created(profile, row.position)))
             touched = self.plan.audiences.open_to_strangers
         else:
             profile = profiles[found.profile]
-        for identifier in found.refused:
-            self.derived.append((row.position, derived.merge_refused(profile, identifier, row.position)))
+        for identifier, reason in found.refused:
+            entry = derived.merge_refused(profile, identifier, reason, row.position)
+            self.derived.append((row.position, entry))
         for loser_id in found.merge:
             profile = self._merge(profile, profiles[loser_id], row.position)
             touched = self.plan.audiences.names

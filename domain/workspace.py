@@ -56,11 +56,29 @@ class Connection(Model):
     secrets: dict[str, SecretRef] = {}
 
 
+class IdentifierKind(Model):
+    """What an identifier of this kind may do. Of a record's identifiers, that with the lowest `priority` says
+    first whose record it is. A profile has at most `limit` values of the kind; with a limit of 1 the kind
+    tells people apart. One that does not `merge` never makes two profiles one."""
+
+    priority: int = Field(default=40, ge=1, le=1000)
+    limit: int = Field(default=5, ge=1, le=1000)
+    merges: bool = True
+
+
+class Identity(Model):
+    """How people are told apart. `blocked` are values that name nobody, besides those that never do."""
+
+    blocked: list[str] = []
+
+
 class Workspace(Model):
     """A whole workspace file."""
 
     workspace: Name
     clock: Literal["wall", "simulated"] = "wall"
+    identity: Identity = Identity()
+    identifiers: dict[Name, IdentifierKind] = {}
     feeds: dict[Name, Feed] = {}
     audiences: dict[Name, Audience] = {}
     connections: dict[Name, Connection] = {}

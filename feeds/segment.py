@@ -15,6 +15,7 @@ import msgspec
 from domain.records import RECORD_TYPES, Identifier, Record, RecordType
 from feeds.feed import InvalidError, MalformedError, Problem, TooLargeError
 from feeds.reading import check_depth, malformed, read_json
+from feeds.segment_identifiers import more_identifiers
 from feeds.times import parse_time
 
 ITEM_LIMIT: Final = 32 * 1024
@@ -28,13 +29,19 @@ _SKEW_LIMIT_US: Final = 24 * 3600 * 1_000_000
 _PROPERTIES_AT: Final = {"track": "properties", "page": "properties", "screen": "properties"}
 
 
+#: Not `Raw | None`, of which msgspec reads only the `None`.
+_ABSENT: Final = msgspec.Raw(b"null")
+
+
 class _Consent(msgspec.Struct):
     categoryPreferences: Any = None  # noqa: N815
 
 
 class _Context(msgspec.Struct):
-    traits: msgspec.Raw | None = None
+    traits: msgspec.Raw = _ABSENT
     consent: _Consent | None = None
+    device: msgspec.Raw = _ABSENT
+    externalIds: msgspec.Raw = _ABSENT  # noqa: N815
 
 
 class _Call(msgspec.Struct):
@@ -139,7 +146,7 @@ def _record(
     traits_at = ""
     if kind == "identify" and said.traits is not None:
         traits_at = "traits"
-    elif context is not None and context.traits is not None:
+    elif context is not None and bytes(context.traits) != b"null":
         traits_at = "context.traits"
     message_id = _text(said.messageId, f"{pointer}/messageId", _ID_LIMIT)
     return Record(
@@ -147,7 +154,7 @@ def _record(
         message_id=message_id or "sha256:" + hashlib.sha256(body).hexdigest(),
         type=cast(RecordType, kind),
         occurred_at=_occurred_at(said, pointer, batch_sent_at, received_at),
-        identifiers=_identifiers(said, kind, pointer),
+        identifiers=_identifiers(feed, said, kind, pointer),
         body=msgspec.Raw(body),
         name=name,
         properties_at=_PROPERTIES_AT.get(kind, "") if said.properties is not None else "",
@@ -160,7 +167,7 @@ def _name_of(kind: str) -> str:
     return "event" if kind == "track" else "name"
 
 
-def _identifiers(said: _Call, kind: str, pointer: str) -> tuple[Identifier, ...]:
+def _identifiers(feed: str, said: _Call, kind: str, pointer: str) -> tuple[Identifier, ...]:
     found = []
     user_id = _text(said.userId, f"{pointer}/userId", _ID_LIMIT)
     anonymous_id = _text(said.anonymousId, f"{pointer}/anonymousId", _ID_LIMIT)
@@ -177,6 +184,10 @@ def _identifiers(said: _Call, kind: str, pointer: str) -> tuple[Identifier, ...]
         raise InvalidError(
             Problem(pointer, "no_identifier", "a call has a 'userId' or an 'anonymousId', or both")
         )
+    if kind != "alias":
+        # Of an alias call's two people it is not said whose they would be.
+        traits = said.traits if kind == "identify" else None
+        found += more_identifiers(feed, traits, said.context, {identifier.kind for identifier in found})
     return tuple(found)
 
 

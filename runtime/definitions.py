@@ -19,6 +19,8 @@ from adapters.projections.definitions import DefinitionChange
 from domain.audiences.definition import path_of, validate_audiences
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
+from domain.identifiers import Kind
+from domain.identity_rules import Rules
 from domain.records import Row
 from domain.routing import Destination
 from domain.step import Plan
@@ -120,7 +122,8 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     """
     _set_clock(engine, workspace.clock)
     declared = {
-        ("workspace", workspace.workspace): {"clock": workspace.clock},
+        ("workspace", workspace.workspace): {"clock": workspace.clock}
+        | _body(workspace, include={"identity", "identifiers"}),
         **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
         **{("connection", name): _body(c) for name, c in workspace.connections.items()},
@@ -131,8 +134,8 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     return changed + sum(definitions.declare(kind, name, body) for (kind, name), body in declared.items())
 
 
-def _body(model: Any) -> dict[str, Any]:
-    body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def _body(model: Any, include: set[str] | None = None) -> dict[str, Any]:
+    body = model.model_dump(mode="json", by_alias=True, exclude_unset=True, include=include)
     assert isinstance(body, dict)
     return body
 
@@ -162,7 +165,14 @@ def plan_of(workspace: Workspace | None) -> Plan:
         compile_audiences(workspace.audiences),
         {name: feed.priority for name, feed in workspace.feeds.items()},
         destinations,
+        rules_of(workspace),
     )
+
+
+def rules_of(workspace: Workspace) -> Rules:
+    """How the workspace tells people apart."""
+    kinds = {name: Kind(k.priority, k.limit, k.merges) for name, k in workspace.identifiers.items()}
+    return Rules(kinds, workspace.identity.blocked)
 
 
 def destination_of(name: str, connection: Connection) -> Destination:

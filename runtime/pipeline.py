@@ -85,7 +85,7 @@ class Pipeline:
         taken = rows
         if len(due) == BATCH_DUE:
             taken = rows[: bisect_left([row.recorded_at for row in rows], due[-1][1])]
-        inbound = [_inbound(row) for row in (taken or rows[:1])]
+        inbound = [_inbound(row, plan) for row in (taken or rows[:1])]
         if not taken:
             inbound[0] = inbound[0]._replace(record=None)
         nodes = {node_id(identifier) for identifier in identifiers_of(inbound)}
@@ -99,8 +99,8 @@ class Pipeline:
         return taken
 
 
-def _inbound(row: Row) -> Inbound:
-    record = record_of(row.state) if row.topic.startswith(_INBOUND) else None
+def _inbound(row: Row, plan: Plan) -> Inbound:
+    record = plan.rules.understood(record_of(row.state)) if row.topic.startswith(_INBOUND) else None
     return Inbound(row.position, row.recorded_at, record)
 
 

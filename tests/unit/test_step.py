@@ -201,10 +201,19 @@ def test_a_time_in_the_future_counts_as_the_time_of_receipt(memory: Memory) -> N
 
 USERS = [("user_id", name) for name in ("ann", "bob", "cyd")]
 DEVICES = [("anonymous_id", name) for name in ("phone", "tablet", "kiosk")]
+OTHERS = [
+    ("email", "a@b.c"),
+    ("email", "test@test.com"),
+    ("phone", "+4930123456"),
+    ("push_token", "t1"),
+    ("app.crm_id", "7"),
+    ("user_id", "null"),
+]
 IDENTIFIERS = st.one_of(
     st.sampled_from(USERS).map(lambda user: [user]),
     st.sampled_from(DEVICES).map(lambda device: [device]),
     st.tuples(st.sampled_from(USERS), st.sampled_from(DEVICES)).map(list),
+    st.lists(st.sampled_from([*USERS, *DEVICES, *OTHERS]), min_size=1, max_size=4, unique=True),
 )
 NAMES = ["App Installed", "Push Sent", "Push Opened", "Order Completed", "Unheard Of"]
 

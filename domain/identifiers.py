@@ -1,0 +1,101 @@
+"""The kinds of identifiers: how a value is read as one of its kind, and what a kind may do to profiles.
+
+A value that cannot be read as its kind is no identifier. It stays in the record's body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+from domain.records import Identifier
+
+#: Longest value of an identifier, in characters; push tokens and vendors' ids are the long ones.
+VALUE_LIMIT: Final = 1024
+
+
+class Kind(NamedTuple):
+    """What a kind of identifier may do. Of a record's identifiers, that with the lowest `priority` says first
+    whose record it is. A profile has at most `limit` values of the kind; a kind of which it has one alone
+    tells people apart. A kind that does not `merge` never makes two profiles one."""
+
+    priority: int
+    limit: int
+    merges: bool = True
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "user_id": Kind(10, 1),
+        "email": Kind(20, 5),
+        "phone": Kind(30, 5),
+        "anonymous_id": Kind(60, 100),
+        "idfv": Kind(70, 20),
+        "android_id": Kind(70, 20),
+        "idfa": Kind(75, 20),
+        "gaid": Kind(75, 20),
+        "push_token": Kind(80, 20, merges=False),
+    }
+)
+#: Ids that a vendor gave, one namespace for each feed: `<feed>.<type>`.
+VENDOR: Final = Kind(50, 5)
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_ANDROID_ID: Final = re.compile(r"[0-9a-f]{8,16}")
+_TYPE: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
+
+
+@lru_cache(maxsize=100_000)
+def read_identifier(kind: str, value: str) -> Identifier | None:
+    """The identifier that a value is, normalised; `None` where it cannot be read as its kind.
+
+    An e-mail address is compared without regard to case, also before the @. A phone number has to begin
+    with + and its country's code, as nothing else says which country is meant.
+    """
+    value = value.strip()
+    if not value or len(value) > VALUE_LIMIT or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value):
+        return None
+    match kind:
+        case "email":
+            return _email(value)
+        case "phone":
+            return _phone(value)
+        case "idfa" | "idfv" | "gaid":
+            value = value.lower()
+            return Identifier(kind, value) if _UUID.fullmatch(value) else None
+        case "android_id":
+            value = value.lower()
+            return Identifier(kind, value) if _ANDROID_ID.fullmatch(value) else None
+        case _:
+            return Identifier(kind, value)
+
+
+def vendor_kind(feed: str, type: str) -> str | None:
+    """The kind of a vendor's id in its feed's namespace; `None` for a type that is no name."""
+    return f"{feed}.{type}" if _TYPE.fullmatch(type) else None
+
+
+def _email(value: str) -> Identifier | None:
+    try:
+        found = validate_email(value, check_deliverability=False)
+    except EmailNotValidError:
+        return None
+    return Identifier("email", found.normalized.lower())
+
+
+def _phone(value: str) -> Identifier | None:
+    if not value.startswith("+"):
+        return None
+    try:
+        number = phonenumbers.parse(value, None)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    return Identifier("phone", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))

@@ -1,0 +1,94 @@
+"""The rules that a workspace resolves identities by: its kinds of identifiers, and values that name nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from domain.identifiers import KINDS, VENDOR, Kind
+from domain.records import Identifier, Record
+
+#: What programs send where they have no value. Compared without regard to case.
+BLOCKED: Final[frozenset[str]] = frozenset(
+    {
+        "-",
+        "--",
+        "0",
+        "-1",
+        "[object object]",
+        "anonymous",
+        "default",
+        "deleted",
+        "empty",
+        "example@example.com",
+        "false",
+        "guest",
+        "n/a",
+        "na",
+        "nan",
+        "nil",
+        "no@email.com",
+        "none",
+        "noreply@example.com",
+        "not set",
+        "(not set)",
+        "null",
+        "test",
+        "test@example.com",
+        "test@test.com",
+        "true",
+        "undefined",
+        "unknown",
+        # The Android id that one maker once gave to every device.
+        "9774d56d682e549c",
+    }
+)
+_ALL_ZERO: Final = re.compile(r"[0\-+: ]+")
+#: Verdicts kept in memory before they are looked up anew.
+_REMEMBERED: Final = 100_000
+
+
+class Rules:
+    """A workspace's rules. Pure but for its memory of verdicts."""
+
+    def __init__(self, kinds: Mapping[str, Kind] = {}, blocked: Iterable[str] = ()) -> None:
+        self._kinds = {**KINDS, **kinds}
+        self._custom = frozenset(kinds) - frozenset(KINDS)
+        self._blocked = BLOCKED | {value.strip().casefold() for value in blocked}
+        self._verdicts: dict[Identifier, bool] = {}
+
+    def kind(self, name: str) -> Kind:
+        """The rules of a kind; a kind that nobody declared is a vendor's."""
+        return self._kinds.get(name, VENDOR)
+
+    def blocked(self, identifier: Identifier) -> bool:
+        """Whether the value names nobody: it is on the list, or is made of zeros alone."""
+        verdict = self._verdicts.get(identifier)
+        if verdict is None:
+            if len(self._verdicts) >= _REMEMBERED:
+                self._verdicts.clear()
+            value = identifier.value.casefold()
+            verdict = value in self._blocked or _ALL_ZERO.fullmatch(value) is not None
+            self._verdicts[identifier] = verdict
+        return verdict
+
+    def understood(self, record: Record) -> Record:
+        """The record with its vendors' ids under the kinds that the workspace declares for them: an id of a
+        declared kind is the same whichever feed it comes from."""
+        if not self._custom or not any("." in identifier.kind for identifier in record.identifiers):
+            return record
+        prefix = f"{record.feed}."
+        identifiers = tuple(
+            Identifier(name, value)
+            if kind.startswith(prefix) and (name := kind.removeprefix(prefix)) in self._custom
+            else Identifier(kind, value)
+            for kind, value in record.identifiers
+        )
+        return msgspec.structs.replace(record, identifiers=identifiers)
+
+
+#: The rules of a workspace that says nothing about identities.
+DEFAULT_RULES: Final = Rules()
