@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from feeds.feed import FeedError
 from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
+from runtime.http.cross_origin import CrossOrigin
 from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
-from runtime.http.segment import segment_routes
+from runtime.http.segment import PATHS, segment_routes
+from runtime.http.segment_settings import BELOW
 from runtime.http.webhooks import webhook_routes
 from runtime.ports import Ports
 
@@ -32,7 +34,7 @@ def create_app(ports: Ports) -> ASGIApp:
             TryAgainError: handle_try_again,
         },
     )
-    return _Requests(app)
+    return CrossOrigin(_Requests(app), PATHS, BELOW)
 
 
 class _Requests:

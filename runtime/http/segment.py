@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,9 +16,10 @@ from domain.records import entry_of
 from feeds.segment import BATCH_LIMIT, parse_call, write_key_in
 from runtime.http.body import read_body
 from runtime.http.problems import problem
+from runtime.http.segment_settings import settings_route
 from runtime.ports import Ports
 
-#: Path → the type of its calls, `None` where each call says it.
+#: Path → the type of its calls, `None` where each call says it. The short ones are the browser client's.
 PATHS: Final[dict[str, str | None]] = {
     "/v1/track": "track",
     "/v1/identify": "identify",
@@ -27,13 +29,33 @@ PATHS: Final[dict[str, str | None]] = {
     "/v1/alias": "alias",
     "/v1/batch": None,
     "/v1/import": None,
+    "/v1/t": "track",
+    "/v1/i": "identify",
+    "/v1/p": "page",
+    "/v1/s": "screen",
+    "/v1/g": "group",
+    "/v1/a": "alias",
+    "/v1/b": None,
 }
+#: Kinds of content that clients send JSON as: a page avoids a preflight by `text/plain`, and command line
+#: tools and some runtimes name a kind that nobody chose.
+_CONTENT: Final = frozenset(
+    {
+        "",
+        "application/json",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/json",
+        "text/plain",
+    }
+)
 _DONE: Final = b'{"success":true}'
 
 
 def segment_routes(ports: Ports) -> list[Route]:
-    """One route for each path."""
-    return [Route(path, _endpoint(ports, call), methods=["POST"]) for path, call in PATHS.items()]
+    """One route for each path, and the browser client's settings."""
+    routes = [Route(path, _endpoint(ports, call), methods=["POST"]) for path, call in PATHS.items()]
+    return [*routes, settings_route(lambda key: _feed_of(ports, key))]
 
 
 def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[Response]]:
@@ -42,6 +64,9 @@ def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[R
         feed = await _feed_of(ports, key)
         if key and feed is None:
             return _unknown_key(request)
+        content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content not in _CONTENT:
+            raise HTTPException(415, "a call is JSON; its Content-Type is application/json or text/plain")
         body = await read_body(request, BATCH_LIMIT)
         if feed is None:
             key = write_key_in(body)

@@ -245,3 +245,8 @@ def test_a_webhook_whose_signature_does_not_hold_is_refused(roundtrip: Roundtrip
     body = TOOL_BODY.replace("7", "8") if fault == "other body" else TOOL_BODY
     assert_problem(roundtrip.http.post("/v1/feeds/tools", content=body, headers=headers), 401)
     assert roundtrip.rows(message_id) == []
+
+
+def test_a_body_that_says_it_is_something_else_than_json_is_refused(roundtrip: Roundtrip) -> None:
+    headers = AUTH | {"Content-Type": "multipart/form-data; boundary=x"}
+    assert_problem(roundtrip.http.post("/v1/track", content=track(), headers=headers), 415)

@@ -81,3 +81,39 @@ def test_the_clock_of_a_client_that_is_wrong_is_corrected(roundtrip: Roundtrip) 
     [record] = roundtrip.rows(message_id)
     meant = now - timedelta(minutes=5)
     assert abs(record["occurred_at"] / 1e6 - meant.timestamp()) < 5
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("t", "track"), ("i", "identify"), ("p", "page"), ("s", "screen"), ("g", "group"), ("a", "alias")],
+)
+def test_the_browser_clients_short_paths_are_the_same_calls(
+    roundtrip: Roundtrip, path: str, kind: str
+) -> None:
+    message_id = str(uuid.uuid4())
+    call = {"writeKey": WRITE_KEY, "messageId": message_id, "userId": "short", "event": "Seen"}
+    response = roundtrip.http.post(f"/v1/{path}", json=call, headers={"Content-Type": "text/plain"})
+    assert response.json() == {"success": True}
+    [record] = roundtrip.rows(message_id)
+    assert record["type"] == kind
+
+
+def test_a_page_of_another_origin_may_call_and_read_the_refusal(roundtrip: Roundtrip) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    preflight = roundtrip.http.options("/v1/batch", headers=asked)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    refused = roundtrip.http.post("/v1/t", content=b"{", headers={"Origin": "https://shop.example"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "*"
+    assert "Retry-After" in refused.headers["access-control-expose-headers"]
+
+
+def test_a_page_of_another_origin_may_not_read_what_an_operator_asks(roundtrip: Roundtrip) -> None:
+    response = roundtrip.http.get("/v1/status", headers={"Origin": "https://shop.example"})
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_the_browser_client_is_not_given_settings_for_a_key_nobody_has(roundtrip: Roundtrip) -> None:
+    assert roundtrip.http.get("/v1/projects/no-such-key/settings").status_code == 404
