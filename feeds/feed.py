@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from domain.records import Record
@@ -42,11 +42,15 @@ class UnverifiedError(FeedError):
 
 
 class Payload(NamedTuple):
-    """What came in: header names in lower case, body already unzipped, `received_at` in microseconds."""
+    """What came in: header names in lower case, body already unzipped, `received_at` in microseconds.
+
+    `url` is the whole address that the sender called, for the vendors that sign it.
+    """
 
     headers: Mapping[str, str]
     body: bytes
     received_at: int
+    url: str = ""
 
 
 class FeedFormat(NamedTuple):
@@ -56,14 +60,17 @@ class FeedFormat(NamedTuple):
     parse: Callable[[str, Payload], Sequence[Record]]
 
 
-def feed_format(name: str) -> FeedFormat:
-    """The format of this name, from the entry points in group `roundtrip.feeds`.
+def feed_formats() -> Mapping[str, EntryPoint]:
+    """Every format that is installed, from the entry points in group `roundtrip.feeds`."""
+    return {point.name: point for point in entry_points(group="roundtrip.feeds")}
 
-    Raises `LookupError` naming the formats there are.
-    """
-    found = {point.name: point for point in entry_points(group="roundtrip.feeds")}
+
+def feed_format(name: str) -> FeedFormat:
+    """The format of this name. Raises `LookupError` naming the formats there are."""
+    found = feed_formats()
     if name not in found:
         raise LookupError(f"no feed format '{name}'; installed are: {', '.join(sorted(found))}")
     loaded = found[name].load()
-    assert isinstance(loaded, FeedFormat)
+    if not isinstance(loaded, FeedFormat):
+        raise LookupError(f"feed format '{name}' ({found[name].value}) is not a feeds.feed.FeedFormat")
     return loaded

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from domain.records import RECORD_TYPES, Identifier, Record, RecordType
-from feeds.feed import InvalidError, MalformedError, Problem, TooLargeError
+from feeds.feed import InvalidError, MalformedError, Payload, Problem, TooLargeError
 from feeds.reading import check_depth, malformed, read_json
 from feeds.segment_identifiers import more_identifiers
 from feeds.times import parse_time
@@ -117,6 +117,22 @@ def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> li
     if problems:
         raise TooLargeError(*problems) if too_large else InvalidError(*problems)
     return records
+
+
+def parse_message(feed: str, payload: Payload) -> list[Record]:
+    """The records of a payload that no path tells the kind of: one call, a list of calls, or a batch.
+
+    Raises as `parse_call` does.
+    """
+    if len(payload.body) > BATCH_LIMIT:
+        raise TooLargeError(Problem("", "batch_too_large", f"a message has at most {BATCH_LIMIT} bytes"))
+    said = read_json(payload.body)
+    if isinstance(said, dict) and "batch" in said:
+        return parse_call(feed, None, payload.body, payload.received_at)
+    if isinstance(said, dict) and isinstance(said.get("type"), str):
+        return parse_call(feed, said["type"], payload.body, payload.received_at)
+    calls = payload.body if isinstance(said, list) else b"[%b]" % payload.body
+    return parse_call(feed, None, b'{"batch":%b}' % calls, payload.received_at)
 
 
 def _record(

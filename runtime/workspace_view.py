@@ -25,7 +25,10 @@ def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> Workspac
         elif feed.format == SEGMENT:
             write_keys[secret] = name
         else:
-            webhooks[name] = Webhook(feed_format(feed.format), secret)
+            try:
+                webhooks[name] = Webhook(feed_format(feed.format), secret)
+            except LookupError as error:
+                unusable[name] = str(error)
     return WorkspaceView(write_keys, webhooks, workspace.clock if workspace else "wall", unusable)
 
 

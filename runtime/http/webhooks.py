@@ -34,11 +34,12 @@ def _endpoint(ports: Ports) -> Callable[[Request], Awaitable[Response]]:
             if name in view.unusable:
                 return problem(request, 503, f"feed '{name}' cannot be used: {view.unusable[name]}")
             return problem(request, 404, f"the workspace declares no webhook feed '{name}'")
-        payload = Payload(dict(request.headers), await read_body(request, BODY_LIMIT), ports.now())
+        body = await read_body(request, BODY_LIMIT)
+        payload = Payload(dict(request.headers), body, ports.now(), str(request.url))
         webhook.format.verify(payload, webhook.secret)
         appended = await ports.append([entry_of(record) for record in webhook.format.parse(name, payload)])
         new = sum(one.new for one in appended)
-        body = {"accepted": new, "duplicates": len(appended) - new}
-        return Response(msgspec.json.encode(body), 200, media_type="application/json")
+        answer = {"accepted": new, "duplicates": len(appended) - new}
+        return Response(msgspec.json.encode(answer), 200, media_type="application/json")
 
     return endpoint
