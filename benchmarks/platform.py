@@ -28,6 +28,7 @@ class Platform:
         self.url: str = json.loads((home / "http.json").read_text())["url"]
         self.token = (home / "api-token").read_text().strip()
         self.process_id = process.pid
+        self.environment = environment
 
     def status(self) -> dict[str, Any]:
         request = urllib.request.Request(

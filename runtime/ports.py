@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adapters.log.append import Appended
-from domain.records import Entry
-from feeds.feed import FeedFormat
+from domain.records import Entry, Record
+from feeds.feed import FeedFormat, Payload
+
+Parse = Callable[[str, Payload], Sequence[Record]]
 
 
 class Webhook(NamedTuple):
@@ -23,13 +25,15 @@ class Webhook(NamedTuple):
 class WorkspaceView:
     """What the door knows of the workspace: the write keys, the webhooks, and which clock stamps the log.
 
-    `unusable` names feeds whose secret is not to be had, and why.
+    `unusable` names feeds whose secret is not to be had, and why. `parsers` has every feed's own reader of
+    payloads, for what comes in by a way that is trusted already.
     """
 
     write_keys: Mapping[str, str]
     webhooks: Mapping[str, Webhook]
     clock: str
     unusable: Mapping[str, str]
+    parsers: Mapping[str, Parse]
 
     def feed_of(self, write_key: str) -> str | None:
         """The feed with this write key. Every key is compared, so time tells nothing about any of them."""

@@ -1,4 +1,4 @@
-"""`roundtrip serve`: the HTTP API and the intake of delivery outcomes, in front of one group commit."""
+"""`roundtrip serve`: the HTTP API, the intake from NATS and that of delivery outcomes, in front of one group commit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from adapters.bus.connection import connect
 from adapters.database import open_database
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
+from adapters.quarantine import Quarantined, put_aside
 from runtime.engines import Engines
 from runtime.errors import StoreUnavailable
 from runtime.group_commit import RETRY_AFTER_S, GroupCommit
 from runtime.http.app import create_app
+from runtime.intake import Door, run_intake
 from runtime.outcomes import run_outcomes
 from runtime.pipeline import tick
 from runtime.ports import Ports, WorkspaceView
@@ -87,6 +89,13 @@ class _Door:
         except SQLAlchemyError as error:
             raise StoreUnavailable(RETRY_AFTER_S) from error
 
+    async def put_aside(self, item: Quarantined) -> None:
+        await self._asking(self._put_aside, item)
+
+    def _put_aside(self, item: Quarantined) -> None:
+        with self._engine.begin() as connection:
+            put_aside(connection, item)
+
     def _advance(self, to_us: int) -> int:
         with self._engine.begin() as connection:
             return append(connection, [tick(to_us)], advance_to=to_us).recorded_at
@@ -123,10 +132,12 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
     )
     bus = await connect(engines.nats_url, "roundtrip serve")
     js = bus.jetstream()
+    intake = Door(commit.append, door.workspace, door.refresh, door.put_aside, ports.now)
     tasks = [
         asyncio.create_task(commit.run(), name="append"),
         asyncio.create_task(door.keep_up(), name="refresh"),
         asyncio.create_task(run_outcomes(js, commit.append, stop, settings.nats_replicas), name="outcomes"),
+        asyncio.create_task(run_intake(js, intake, stop, settings.nats_replicas), name="intake"),
         asyncio.create_task(server.serve(), name="http"),
     ]
     try:
@@ -138,7 +149,7 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
     finally:
         server.should_exit = True
         stop.set()
-        await asyncio.wait([task for task in tasks if task.get_name() in ("http", "outcomes")])
+        await asyncio.wait([task for task in tasks if task.get_name() in ("http", "outcomes", "intake")])
         for task in tasks:
             task.cancel()
         await bus.close()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from domain.workspace import SecretRef, Workspace
 from feeds.feed import feed_format
-from runtime.ports import Webhook, WorkspaceView
+from feeds.segment import parse_message
+from runtime.ports import Parse, Webhook, WorkspaceView
 
 #: The one feed format that is an API of its own and not a webhook.
 SEGMENT = "segment"
@@ -18,18 +19,22 @@ def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> Workspac
     write_keys: dict[str, str] = {}
     webhooks: dict[str, Webhook] = {}
     unusable: dict[str, str] = {}
+    parsers: dict[str, Parse] = {}
     for name, feed in (workspace.feeds if workspace is not None else {}).items():
+        try:
+            format = None if feed.format == SEGMENT else feed_format(feed.format)
+        except LookupError as error:
+            unusable[name] = str(error)
+            continue
+        parsers[name] = parse_message if format is None else format.parse
         secret, missing = read_secret(feed.secret, environ)
         if missing:
             unusable[name] = missing
-        elif feed.format == SEGMENT:
+        elif format is None:
             write_keys[secret] = name
         else:
-            try:
-                webhooks[name] = Webhook(feed_format(feed.format), secret)
-            except LookupError as error:
-                unusable[name] = str(error)
-    return WorkspaceView(write_keys, webhooks, workspace.clock if workspace else "wall", unusable)
+            webhooks[name] = Webhook(format, secret)
+    return WorkspaceView(write_keys, webhooks, workspace.clock if workspace else "wall", unusable, parsers)
 
 
 def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str, str]:
