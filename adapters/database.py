@@ -1,10 +1,17 @@
-"""How this process reaches PostgreSQL: one engine, bounded waits, durable commits."""
+"""How this process reaches PostgreSQL: one engine, bounded waits, durable commits, and as the application.
+
+The application's role adds to the log and cannot change it (docs/decisions/0005-roles-and-archive.md).
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine
+import psycopg
+from sqlalchemy import Engine, create_engine, event
+
+#: The role that every part of Roundtrip works as, whoever it has logged in as.
+APPLICATION_ROLE: Final = "roundtrip_app"
 
 #: A lock or statement that waits longer than this is given up: the caller answers "try again".
 LOCK_TIMEOUT_MS: Final = 10_000
@@ -12,19 +19,41 @@ LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_TIMEOUT_MS: Final = 120_000
 
 
-def open_database(url: str, *, application: str, pool_size: int = 5, schema: str | None = None) -> Engine:
-    """An engine whose connections name `application` and commit durably.
+class RoleError(psycopg.ProgrammingError):
+    """The database lets this login not work as the application."""
 
+
+def open_database(url: str, *, application: str, pool_size: int = 5, schema: str | None = None) -> Engine:
+    """An engine whose connections name `application`, commit durably, and have the application's role.
+
+    Connecting raises SQLAlchemy's `ProgrammingError` of a `RoleError` where the login cannot have that role.
     With `schema`, names are looked up there first: a rebuild keeps its tables beside the live ones.
     """
     options = f"-c synchronous_commit=on -c lock_timeout={LOCK_TIMEOUT_MS}"
     options += f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
     if schema is not None:
         options += f" -c search_path={schema},public"
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
         connect_args={"application_name": f"roundtrip {application}", "options": options},
     )
+    event.listen(engine, "connect", _become_application)
+    return engine
+
+
+def _become_application(driver: psycopg.Connection[Any], _: object) -> None:
+    try:
+        driver.execute(f"SET ROLE {APPLICATION_ROLE}")
+    except psycopg.errors.InvalidParameterValue as error:
+        raise RoleError(
+            f"the database '{driver.info.dbname}' has no role {APPLICATION_ROLE}; run `roundtrip migrate`"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RoleError(
+            f"user '{driver.info.user}' of the database may not work as {APPLICATION_ROLE}; as an administrator:"
+            f' GRANT {APPLICATION_ROLE} TO "{driver.info.user}"'
+        ) from error
+    driver.commit()

@@ -19,12 +19,14 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
-from adapters.database import open_database
+from adapters.database import RoleError, open_database
 from runtime.commands import feed
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
+from runtime.migrate import MigrationError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -99,8 +101,9 @@ def migrate() -> None:
     """Bring the database to this release's schema."""
     from runtime.migrate import migrate as run
 
-    with open_engines(load_settings(os.environ)) as engines:
-        run(engines.database_url)
+    settings = load_settings(os.environ)
+    with open_engines(settings) as engines:
+        run(settings.database_owner_url or engines.database_url)
     console.print("The database has this release's schema.")
 
 
@@ -214,8 +217,13 @@ def main() -> None:
     )
     try:
         app()
-    except (SettingsError, WorkspaceError, EmbeddedError) as error:
+    except (SettingsError, WorkspaceError, EmbeddedError, MigrationError) as error:
         typer.echo(f"roundtrip: {error}", err=True)
+        sys.exit(2)
+    except ProgrammingError as error:
+        if not isinstance(error.orig, RoleError):
+            raise
+        typer.echo(f"roundtrip: {error.orig}", err=True)
         sys.exit(2)
 
 

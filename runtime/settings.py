@@ -25,14 +25,15 @@ class SettingsError(ValueError):
 class Settings(BaseModel):
     """The settings of one Roundtrip. What may hold a secret is left out of `repr`.
 
-    `database_url` and `nats_url` are None when the embedded server is to be used; `http_port` 0 means a
-    free one. All paths are absolute.
+    `database_url` and `nats_url` are None when the embedded server is to be used; `database_owner_url` is None
+    when the owner of the tables logs in as everybody else. `http_port` 0 means a free one. All paths are absolute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Path
     database_url: str | None = Field(default=None, repr=False)
+    database_owner_url: str | None = Field(default=None, repr=False)
     nats_url: str | None = Field(default=None, repr=False)
     http_host: str = "127.0.0.1"
     http_port: int = 8080
@@ -52,7 +53,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     host, port = _http(given.get("ROUNDTRIP_HTTP", "127.0.0.1:8080"))
     return Settings(
         home=home,
-        database_url=_database_url(given.get("ROUNDTRIP_DATABASE_URL")),
+        database_url=_database_url("ROUNDTRIP_DATABASE_URL", given),
+        database_owner_url=_database_url("ROUNDTRIP_DATABASE_OWNER_URL", given),
         nats_url=_nats_url(given.get("ROUNDTRIP_NATS_URL")),
         http_host=host,
         http_port=port,
@@ -74,20 +76,21 @@ def _home(value: str) -> Path:
     return home
 
 
-def _database_url(value: str | None) -> str | None:
+def _database_url(name: str, given: Mapping[str, str]) -> str | None:
+    value = given.get(name)
     if value is None:
         return None
     mend = f"write it as {_DRIVER}://USER:PASSWORD@HOST:PORT/DATABASE, or unset it for the embedded server"
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
-        raise SettingsError(f"ROUNDTRIP_DATABASE_URL=(not shown): is not a URL; {mend}") from None
+        raise SettingsError(f"{name}=(not shown): is not a URL; {mend}") from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername=_DRIVER)
     if url.drivername != _DRIVER:
-        raise SettingsError(f"ROUNDTRIP_DATABASE_URL={url!r}: is not for PostgreSQL with psycopg; {mend}")
+        raise SettingsError(f"{name}={url!r}: is not for PostgreSQL with psycopg; {mend}")
     if not url.database:
-        raise SettingsError(f"ROUNDTRIP_DATABASE_URL={url!r}: names no database; {mend}")
+        raise SettingsError(f"{name}={url!r}: names no database; {mend}")
     return url.render_as_string(hide_password=False)
 
 

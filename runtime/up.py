@@ -12,7 +12,9 @@ from pathlib import Path
 from threading import Event
 from typing import Final, NamedTuple
 
-from adapters.database import open_database
+from sqlalchemy import make_url
+
+from adapters.database import APPLICATION_ROLE, open_database
 from runtime.definitions import apply_workspace, open_definitions, read_workspace
 from runtime.embedded.private_file import replace
 from runtime.engines import Engines, open_engines
@@ -36,7 +38,7 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
     """Starts the engines, migrates, and applies the workspace. Raises what is wrong with either."""
     declared = read_workspace(workspace)
     with hold_home(settings.home), open_engines(settings) as engines:
-        migrate(engines.database_url)
+        migrate(settings.database_owner_url or engines.database_url)
         database = open_database(engines.database_url, application="up")
         try:
             with open_definitions(engines.database_url) as definitions:
@@ -47,7 +49,7 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
         url = f"http://{_bracketed(settings.http_host)}:{port}"
         environment = {
             "ROUNDTRIP_HOME": str(settings.home),
-            "ROUNDTRIP_DATABASE_URL": engines.database_url,
+            "ROUNDTRIP_DATABASE_URL": _login_of_parts(settings, engines),
             "ROUNDTRIP_NATS_URL": engines.nats_url,
             "ROUNDTRIP_API_TOKEN": settings.api_token,
             "ROUNDTRIP_HTTP": f"{_bracketed(settings.http_host)}:{port}",
@@ -60,6 +62,13 @@ def run(settings: Settings, ready: Ready, stop: Event, report: Callable[[str], N
     """Runs the parts until `stop` or a signal. Main thread only."""
     parts = [Part(name, [sys.executable, "-m", "runtime.cli", name], ready.environment) for name in PARTS]
     run_parts(parts, stop=stop, home=settings.home, engines=ready.engines.started, report=report)
+
+
+def _login_of_parts(settings: Settings, engines: Engines) -> str:
+    """On the embedded server the parts log in as the application, and not as the owner of the tables."""
+    if settings.database_url is not None:
+        return engines.database_url
+    return make_url(engines.database_url).set(username=APPLICATION_ROLE).render_as_string(False)
 
 
 def _port(host: str, port: int, fixed: bool) -> int:

@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from adapters.database import APPLICATION_ROLE
 from runtime.embedded.nats import start_nats
 from runtime.embedded.postgres import start_postgres
 from tests.servers import temporary_home
@@ -46,6 +47,8 @@ def database(postgres_url: str, migrated_template: str) -> Iterator[str]:
     """The SQLAlchemy URL of a fresh, migrated database, dropped after the test."""
     name = f"test_{uuid4().hex[:12]}"
     _execute(postgres_url, "create database {} template {}", name, migrated_template)
+    # What is granted on a database is not copied with it.
+    _execute(postgres_url, "grant create on database {} to {}", name, APPLICATION_ROLE)
     yield _url(postgres_url, name)
     _execute(postgres_url, "drop database {} with (force)", name)
 

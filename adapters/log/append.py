@@ -7,6 +7,8 @@ lower one is (docs/decisions/0002-append.md).
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +17,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from adapters.log.read import driver_of
-from adapters.log.schema import CHANNEL, PARTITION_ROWS
+from adapters.log.schema import CHANNEL
 from adapters.log.wire import HEADER, TRAILER, encode_log_row, encode_stream_row
 from domain.records import Entry
 
@@ -55,7 +57,7 @@ def append(
     version that exists, in place of passing it over.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
-        position, recorded_at, previous = _lock_head(cursor, advance_to)
+        position, recorded_at, previous, partition_rows = _lock_head(cursor, advance_to)
         known = _positions(cursor, entries)
         appended: list[Appended] = []
         rows: list[bytes] = []
@@ -75,31 +77,32 @@ def append(
             rows.append(encode_log_row(position, recorded_at, entry))
             streams.append(encode_stream_row(position, entry))
         if rows:
-            _ensure_partition(cursor, first, position)
+            _ensure_partitions(cursor, first, position, partition_rows)
             body = b"".join(rows)
             _copy(cursor, "log", body)
             _copy(cursor, "log_stream", b"".join(streams))
             digest = hashlib.sha256(previous + body).digest()
+            checks = struct.pack(f">{len(rows)}I", *map(zlib.crc32, rows))
             cursor.execute(
-                "WITH batch AS (INSERT INTO log_batch (last_position, first_position, recorded_at, digest)"
-                " VALUES (%b, %b, %b, %b))"
+                "WITH batch AS (INSERT INTO log_batch (last_position, first_position, recorded_at, digest, checks)"
+                " VALUES (%b, %b, %b, %b, %b))"
                 " UPDATE log_head SET position = %b, recorded_at = %b, digest = %b"
                 " RETURNING pg_notify(%b, position::text)",
-                (position, first, recorded_at, digest, position, recorded_at, digest, CHANNEL),
+                (position, first, recorded_at, digest, checks, position, recorded_at, digest, CHANNEL),
             )
     return Batch(appended, position, recorded_at)
 
 
-def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> tuple[int, int, bytes]:
+def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> tuple[int, int, bytes, int]:
     cursor.execute(
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-        " ELSE %b END), digest FROM log_head FOR UPDATE",
+        " ELSE %b END), digest, partition_rows FROM log_head FOR UPDATE",
         (advance_to or 0,),
     )
     row = cursor.fetchone()
     assert row is not None, "the log has no head row; run `roundtrip migrate`"
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], row[3]
 
 
 def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
@@ -123,7 +126,11 @@ def _copy(cursor: psycopg.Cursor[Any], table: str, body: bytes) -> None:
         copy.write(TRAILER)
 
 
-def _ensure_partition(cursor: psycopg.Cursor[Any], first: int, last: int) -> None:
+def _ensure_partitions(cursor: psycopg.Cursor[Any], first: int, last: int, partition_rows: int) -> None:
     """Partitions are made one ahead: the one that follows is there before the first row needs it."""
-    if first == 1 or (first - 1) // PARTITION_ROWS != last // PARTITION_ROWS:
-        cursor.execute("SELECT public.log_add_partition(%b)", (last // PARTITION_ROWS + 1,))
+    reached, reaches = (first - 1) // partition_rows, last // partition_rows
+    if first == 1 or reached != reaches:
+        cursor.execute(
+            "SELECT public.log_add_partition(number) FROM generate_series(%b::bigint, %b) number",
+            (reached + 1, reaches + 1),
+        )

@@ -21,7 +21,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 from psycopg import sql
 from sqlalchemy import Engine, event, text
 
-from adapters.database import open_database
+from adapters.database import RoleError, open_database
 from adapters.log.recorders.errors import translated
 from adapters.log.recorders.events import LogAggregateRecorder, LogApplicationRecorder
 from adapters.log.recorders.snapshots import SnapshotRecorder
@@ -112,7 +112,7 @@ class LogFactory(InfrastructureFactory[LogTrackingRecorder]):
             with translated(), self.engine.begin() as connection:
                 connection.execute(text("SELECT public.log_create(:home)"), {"home": self.schema})
         except ProgrammingError as error:
-            if isinstance(error.__cause__, psycopg.errors.UndefinedFunction):
+            if isinstance(error.__cause__, psycopg.errors.UndefinedFunction | RoleError):
                 raise ProgrammingError(
                     f"the database of {self.DATABASE_URL} has no Roundtrip schema; run `roundtrip migrate`"
                 ) from error

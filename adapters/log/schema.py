@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-#: Rows in one partition of the log.
+#: Rows in one partition of a log, unless its head row says otherwise.
 PARTITION_ROWS: Final = 10_000_000
 
 #: The channel on which an append tells its last position.
@@ -55,9 +56,11 @@ log_head = Table(
     Column("recorded_at", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("clock", Text, nullable=False),
+    Column("partition_rows", BigInteger, nullable=False),
 )
 
-#: The hash chain: each batch's digest covers the digest before it and the batch's rows.
+#: The hash chain: each batch's digest covers the digest before it and the batch's rows. `checks` has four
+#: bytes for each row, its CRC-32: they prove nothing, and name the row where the digest proves a change.
 log_batch = Table(
     "log_batch",
     metadata,
@@ -65,6 +68,19 @@ log_batch = Table(
     Column("first_position", BigInteger, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("checks", LargeBinary),
+)
+
+#: The partitions that are in the lake and no longer here: which rows, their digest, and the Delta table.
+log_archive = Table(
+    "log_archive",
+    metadata,
+    Column("partition", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("archived_at", DateTime(timezone=True), nullable=False),
 )
 
 #: The ids that applications gave as text, by the stream that was derived from each.

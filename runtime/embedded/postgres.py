@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 
+from adapters.database import APPLICATION_ROLE
 from runtime.embedded.account import Account, open_installation, open_way, postgres_account
 from runtime.embedded.child import ended, start_child, stop_child
 from runtime.embedded.claim import Claim, Remains, claim, processes_of
@@ -198,6 +199,9 @@ def start_postgres(home: Path, *, timeout: float = 60.0) -> EmbeddedPostgres:
 def _ensure_database(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+    if not connection.execute("select 1 from pg_roles where rolname = %s", [APPLICATION_ROLE]).fetchone():
+        # The parts log in as the application itself: no statement of theirs can take the owner's role back.
+        connection.execute(sql.SQL("create role {} login").format(sql.Identifier(APPLICATION_ROLE)))
 
 
 def _environment() -> dict[str, str]:

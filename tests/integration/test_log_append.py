@@ -94,14 +94,14 @@ class Held:
         assert not self._thread.is_alive()
 
 
-def waits_for_a_lock(engine: Engine) -> Callable[[], bool]:
+def waits_for_a_lock(owner: Engine) -> Callable[[], bool]:
     statement = text(
         "SELECT EXISTS (SELECT FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock')"
     )
 
     def asked() -> bool:
-        with engine.connect() as connection:
+        with owner.connect() as connection:
             return bool(connection.execute(statement).scalar())
 
     return asked
@@ -142,11 +142,11 @@ def test_positions_are_gapless_and_readers_never_skip_one_under_concurrent_write
     assert seen == [list(range(1, committed + 1))] * 2
 
 
-def test_an_append_waits_for_a_slow_commit_and_comes_after_it(engine: Engine) -> None:
+def test_an_append_waits_for_a_slow_commit_and_comes_after_it(engine: Engine, owner: Engine) -> None:
     slow = Held(engine, "a", "b")
     slow.wait()
     quick = Held(engine, "c")
-    wait_until(waits_for_a_lock(engine), "the second append to wait for the first")
+    wait_until(waits_for_a_lock(owner), "the second append to wait for the first")
     assert quick.waits
     assert positions(engine) == []
     slow.finish()
@@ -157,11 +157,11 @@ def test_an_append_waits_for_a_slow_commit_and_comes_after_it(engine: Engine) ->
     assert positions(engine) == [1, 2, 3]
 
 
-def test_a_rollback_leaves_no_gap(engine: Engine) -> None:
+def test_a_rollback_leaves_no_gap(engine: Engine, owner: Engine) -> None:
     lost = Held(engine, "a", "b")
     lost.wait()
     kept = Held(engine, "c")
-    wait_until(waits_for_a_lock(engine), "the second append to wait for the first")
+    wait_until(waits_for_a_lock(owner), "the second append to wait for the first")
     lost.finish(commit=False)
     kept.wait()
     kept.finish()
