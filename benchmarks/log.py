@@ -1,0 +1,266 @@
+"""The log by itself: append, group commit and sequential read, each beside what PostgreSQL and the
+`eventsourcing` package's own recorder do with the same bytes in the same run.
+
+Events are records of about 400 bytes. Every figure is durable (`synchronous_commit=on`). Goals: issue "The
+log", section "Speed and memory".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4
+
+import msgspec
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg import sql
+from sqlalchemy import Engine, make_url
+
+from adapters.database import open_database
+from adapters.log.append import append
+from adapters.log.read import driver_of, iterate
+from adapters.log.wire import HEADER, TRAILER, encode_log_row
+from benchmarks.report import Figure, arguments, conclude
+from domain.records import Entry, Identifier, Record, entry_of, record_of
+from runtime.embedded.postgres import start_postgres
+from runtime.group_commit import GroupCommit
+from runtime.migrate import migrate
+
+#: Rows of one append, and of one bare COPY.
+BATCH: Final = 5_000
+THEIR_BATCH: Final = 1_000
+WRITERS: Final = 64
+
+
+class Sizes(NamedTuple):
+    """How much of each a run does."""
+
+    early: int
+    late: int
+    sample: int
+    their_batches: int
+    their_saves: int
+    singles: int
+
+
+FULL: Final = Sizes(100_000, 10_000_000, 200_000, 50, 2_000, 20_000)
+QUICK: Final = Sizes(100_000, 400_000, 100_000, 20, 400, 6_000)
+
+
+def main() -> None:
+    asked = arguments(__doc__)
+    sizes = QUICK if asked.quick else FULL
+    with tempfile.TemporaryDirectory() as home, start_postgres(Path(home)) as server:
+        migrate(_owner(server))
+        engine = open_database(server.url, application="benchmark", pool_size=WRITERS)
+        try:
+            figures = [*_appends(engine, sizes), *_theirs(_owner(server), engine, sizes)]
+            figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_growth(engine, sizes)]
+        finally:
+            engine.dispose()
+    conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(_entry(1).state)} bytes"])
+
+
+def _owner(server: object) -> str:
+    return str(getattr(server, "owner_url", None) or getattr(server, "url"))  # noqa: B009
+
+
+def _entry(number: int) -> Entry:
+    person = f"user-{number % 50_000:06d}"
+    body = (
+        f'{{"type":"track","event":"Product Viewed","messageId":"m-{number:012d}","userId":"{person}",'
+        f'"timestamp":"2026-11-24T09:00:00.000Z","properties":{{"product":"sku-{number % 997:04d}","price":19.9}}}}'
+    )
+    return entry_of(
+        Record(
+            feed="app",
+            message_id=f"m-{number:012d}",
+            type="track",
+            name="Product Viewed",
+            occurred_at=1_795_000_000_000_000 + number,
+            identifiers=(Identifier("user_id", person),),
+            properties_at="properties",
+            body=msgspec.Raw(body.encode()),
+        )
+    )
+
+
+def _batches(first: int, count: int) -> Iterator[list[Entry]]:
+    for start in range(first, first + count, BATCH):
+        yield [_entry(number) for number in range(start, min(start + BATCH, first + count))]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    gc.collect()
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _append_rate(engine: Engine, first: int, count: int) -> float:
+    """Events/s of appending alone; making the events is not counted."""
+    took = 0.0
+    for batch in _batches(first, count):
+        began = time.perf_counter()
+        with engine.begin() as connection:
+            append(connection, batch)
+        took += time.perf_counter() - began
+    return count / took
+
+
+def _copy_rate(engine: Engine, count: int) -> float:
+    """Rows/s of a bare COPY of the same bytes into an unindexed table, committed as often as an append is."""
+    took = 0.0
+    position = 0
+    with engine.connect() as connection:
+        driver = driver_of(connection)
+        driver.execute("CREATE TABLE bare AS SELECT * FROM log WITH NO DATA")
+        driver.execute("ALTER TABLE bare ALTER COLUMN state SET STORAGE EXTERNAL")
+        connection.commit()
+        for batch in _batches(1_000_000_000, count):
+            body = b"".join(encode_log_row(position + n, 0, entry) for n, entry in enumerate(batch))
+            position += len(batch)
+            began = time.perf_counter()
+            with driver_of(connection).cursor().copy("COPY bare FROM STDIN (FORMAT binary)") as copy:
+                copy.write(HEADER + body + TRAILER)
+            connection.commit()
+            took += time.perf_counter() - began
+        driver_of(connection).execute("DROP TABLE bare")
+        connection.commit()
+    return count / took
+
+
+def _appends(engine: Engine, sizes: Sizes) -> list[Figure]:
+    _append_rate(engine, 2_000_000_000, BATCH)
+    ours = _append_rate(engine, 0, sizes.early)
+    copy = _copy_rate(engine, sizes.early)
+    return [
+        Figure("append in batches, duplicates checked", ours, "events/s"),
+        Figure("bare COPY of the same rows", copy, "rows/s"),
+        Figure("append ÷ bare COPY", ours / copy, "×", 0.6),
+    ]
+
+
+def _theirs(url: str, engine: Engine, sizes: Sizes) -> list[Figure]:
+    address = make_url(url)
+    store = PostgresDatastore(
+        dbname=address.database or "",
+        host=address.query.get("host") or address.host or "",
+        port=str(address.query.get("port") or address.port or 5432),
+        user=address.username or "",
+        password=address.password or "",
+    )
+    try:
+        recorder = PostgresApplicationRecorder(store, events_table_name="their_events")
+        recorder.create_table()
+        events = [StoredEvent(UUID(e.stream_id), 1, e.topic, e.state) for b in _batches(0, 1) for e in b]
+        state, topic = events[0].state, events[0].topic
+
+        def batches() -> None:
+            for _ in range(sizes.their_batches):
+                recorder.insert_events([StoredEvent(uuid4(), 1, topic, state) for _ in range(THEIR_BATCH)])
+
+        def saves() -> None:
+            for _ in range(sizes.their_saves):
+                recorder.insert_events([StoredEvent(uuid4(), 1, topic, state)])
+
+        many = sizes.their_batches * THEIR_BATCH / _timed(batches)
+        single = sizes.their_saves / _timed(saves)
+    finally:
+        store.close()
+    ours = _append_rate(engine, 3_000_000_000, sizes.early)
+    return [
+        Figure("eventsourcing's recorder, batches of 1,000", many, "events/s"),
+        Figure("append ÷ eventsourcing's batches", ours / many, "×", 3),
+        Figure("eventsourcing's recorder, one event a save", single, "events/s"),
+        Figure("append ÷ eventsourcing's single saves", ours / single, "×", 100),
+    ]
+
+
+def _singles(engine: Engine, sizes: Sizes) -> list[Figure]:
+    """64 writers that hand in one record at a time and wait until it is durable."""
+
+    async def grouped() -> None:
+        group = GroupCommit(engine)
+        running = asyncio.create_task(group.run())
+
+        async def write(writer: int) -> None:
+            for n in range(sizes.singles // WRITERS):
+                await group.append([_entry(4_000_000_000 + writer * 1_000_000 + n)])
+
+        await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
+        running.cancel()
+
+    def alone(writer: int, each: int) -> None:
+        for n in range(each):
+            with engine.begin() as connection:
+                append(connection, [_entry(5_000_000_000 + writer * 1_000_000 + n)])
+
+    together = sizes.singles // WRITERS * WRITERS / _timed(lambda: asyncio.run(grouped()))
+    each = max(sizes.singles // WRITERS // 10, 2)
+    with ThreadPoolExecutor(WRITERS) as threads:
+        took = _timed(lambda: list(threads.map(lambda writer: alone(writer, each), range(WRITERS))))
+    apart = each * WRITERS / took
+    return [
+        Figure("64 writers of single records, group commit", together, "events/s"),
+        Figure("64 writers, one commit each", apart, "events/s"),
+        Figure("group commit ÷ one commit each", together / apart, "×", 10),
+    ]
+
+
+def _reads(engine: Engine, sizes: Sizes) -> list[Figure]:
+    with engine.connect() as connection:
+        driver = driver_of(connection)
+        count = 0
+
+        def ours() -> None:
+            nonlocal count
+            for row in iterate(connection, upto=sizes.sample):
+                record_of(row.state)
+                count += 1
+
+        def bare() -> None:
+            query = sql.SQL("COPY (SELECT * FROM log WHERE position <= {}) TO STDOUT (FORMAT binary)")
+            with driver.cursor().copy(query.format(sizes.sample)) as copy:
+                for _ in copy:
+                    pass
+
+        bare()
+        out = sizes.sample / _timed(bare)
+        took = _timed(ours)
+    read = count / took
+    return [
+        Figure("sequential read with decode", read, "events/s"),
+        Figure("bare COPY out", out, "rows/s"),
+        Figure("read ÷ bare COPY out", read / out, "×", 0.5),
+    ]
+
+
+def _growth(engine: Engine, sizes: Sizes) -> list[Figure]:
+    with engine.connect() as connection:
+        _vacuum(driver_of(connection), connection.rollback)
+    early = _append_rate(engine, 10_000_000_000, sizes.early)
+    _append_rate(engine, 20_000_000_000, sizes.late)
+    late = _append_rate(engine, 40_000_000_000, sizes.early)
+    return [
+        Figure(f"append with {sizes.early:,} events in the log", early, "events/s"),
+        Figure(f"append with {sizes.late:,} events in the log", late, "events/s"),
+        Figure("late ÷ early", late / early, "×", 0.85),
+    ]
+
+
+def _vacuum(driver: psycopg.Connection[object], begin_anew: Callable[[], object]) -> None:
+    begin_anew()
+    driver.commit()
+
+
+if __name__ == "__main__":
+    main()
