@@ -13,15 +13,19 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from psycopg import sql
 from sqlalchemy import Connection
 
 from adapters.log.read import driver_of
 from adapters.log.schema import CHANNEL
-from adapters.log.wire import HEADER, TRAILER, encode_log_row, encode_stream_row
+from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
 from domain.records import Entry
 
 TICK_TOPIC: Final = "clock.tick"
+#: So many entries are looked up before a batch is written; a larger batch without a known one among them is
+#: taken for new.
+PROBE: Final = 64
+#: Rows that are sent to the server at once.
+CHUNK: Final = 500
 
 
 class Appended(NamedTuple):
@@ -57,43 +61,91 @@ def append(
     version that exists, in place of passing it over.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
-        position, recorded_at, previous, partition_rows = _lock_head(cursor, advance_to)
+        head = _lock_head(cursor, advance_to)
+        known = _positions(cursor, _spread(entries))
+        if known or len(entries) <= PROBE:
+            if len(entries) > PROBE:
+                known = _positions(cursor, entries)
+            fresh, appended = _number(entries, head.position, known, must_be_new)
+            return _write(cursor, head, fresh, appended)
+        # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
+        fresh, appended = _number(entries, head.position, {}, must_be_new)
+        cursor.execute("SAVEPOINT append")
+        try:
+            return _write(cursor, head, fresh, appended)
+        except psycopg.errors.UniqueViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT append")
         known = _positions(cursor, entries)
-        appended: list[Appended] = []
-        rows: list[bytes] = []
-        streams: list[bytes] = []
-        first = position + 1
-        for entry in entries:
-            key = (entry.stream_id, entry.version)
-            stands = known.get(key)
-            if stands is not None:
-                if must_be_new:
-                    raise ConflictError(f"stream {entry.stream_id} has a version {entry.version} already")
-                appended.append(Appended(stands, False))
-                continue
+        fresh, appended = _number(entries, head.position, known, must_be_new)
+        return _write(cursor, head, fresh, appended)
+
+
+class _Head(NamedTuple):
+    position: int
+    recorded_at: int
+    digest: bytes
+    partition_rows: int
+
+
+def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Some of many, evenly: what is handed in again is most often handed in again whole."""
+    return entries[:: -(-len(entries) // PROBE)] if entries else entries
+
+
+def _number(
+    entries: Sequence[Entry], position: int, known: dict[tuple[str, int], int], must_be_new: bool
+) -> tuple[list[Entry], list[Appended]]:
+    """The entries that are new, in order, and where each of all entries stands or will stand."""
+    fresh: list[Entry] = []
+    appended: list[Appended] = []
+    for entry in entries:
+        key = entry[:2]
+        stands = known.get(key)
+        if stands is None:
             position += 1
             known[key] = position
+            fresh.append(entry)
             appended.append(Appended(position, True))
-            rows.append(encode_log_row(position, recorded_at, entry))
-            streams.append(encode_stream_row(position, entry))
-        if rows:
-            _ensure_partitions(cursor, first, position, partition_rows)
-            body = b"".join(rows)
-            _copy(cursor, "log", body)
-            _copy(cursor, "log_stream", b"".join(streams))
-            digest = hashlib.sha256(previous + body).digest()
-            checks = struct.pack(f">{len(rows)}I", *map(zlib.crc32, rows))
-            cursor.execute(
-                "WITH batch AS (INSERT INTO log_batch (last_position, first_position, recorded_at, digest, checks)"
-                " VALUES (%b, %b, %b, %b, %b))"
-                " UPDATE log_head SET position = %b, recorded_at = %b, digest = %b"
-                " RETURNING pg_notify(%b, position::text)",
-                (position, first, recorded_at, digest, checks, position, recorded_at, digest, CHANNEL),
-            )
-    return Batch(appended, position, recorded_at)
+        elif must_be_new:
+            raise ConflictError(f"stream {entry.stream_id} has a version {entry.version} already")
+        else:
+            appended.append(Appended(stands, False))
+    return fresh, appended
 
 
-def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> tuple[int, int, bytes, int]:
+def _write(
+    cursor: psycopg.Cursor[Any], head: _Head, fresh: Sequence[Entry], appended: list[Appended]
+) -> Batch:
+    """Writes the rows, the chain's next digest and the head. The server takes rows in while the next are
+    encoded and digested."""
+    if not fresh:
+        return Batch(appended, head.position, head.recorded_at)
+    first, last = head.position + 1, head.position + len(fresh)
+    _ensure_partitions(cursor, first, last, head.partition_rows)
+    with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
+        copy.write(HEADER + encode_stream_rows(first, fresh) + TRAILER)
+        rows = encode_log_rows(first, head.recorded_at, fresh)
+        checks = struct.pack(f">{len(rows)}I", *map(zlib.crc32, rows))
+    chain = hashlib.sha256(head.digest)
+    with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
+        copy.write(HEADER)
+        for start in range(0, len(rows), CHUNK):
+            chunk = b"".join(rows[start : start + CHUNK])
+            copy.write(chunk)
+            chain.update(chunk)
+        copy.write(TRAILER)
+    digest = chain.digest()
+    cursor.execute(
+        "WITH batch AS (INSERT INTO log_batch (last_position, first_position, recorded_at, digest, checks)"
+        " VALUES (%b, %b, %b, %b, %b))"
+        " UPDATE log_head SET position = %b, recorded_at = %b, digest = %b"
+        " RETURNING pg_notify(%b, position::text)",
+        (last, first, head.recorded_at, digest, checks, last, head.recorded_at, digest, CHANNEL),
+    )
+    return Batch(appended, last, head.recorded_at)
+
+
+def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> _Head:
     cursor.execute(
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -102,7 +154,7 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> tuple[int
     )
     row = cursor.fetchone()
     assert row is not None, "the log has no head row; run `roundtrip migrate`"
-    return row[0], row[1], row[2], row[3]
+    return _Head(*row)
 
 
 def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
@@ -116,14 +168,6 @@ def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tu
         ([entry.stream_id for entry in entries], min(versions), max(versions)),
     )
     return {(stream_id, version): position for stream_id, version, position in cursor}
-
-
-def _copy(cursor: psycopg.Cursor[Any], table: str, body: bytes) -> None:
-    statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(sql.Identifier(table))
-    with cursor.copy(statement) as copy:
-        copy.write(HEADER)
-        copy.write(body)
-        copy.write(TRAILER)
 
 
 def _ensure_partitions(cursor: psycopg.Cursor[Any], first: int, last: int, partition_rows: int) -> None:

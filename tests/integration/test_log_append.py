@@ -208,6 +208,31 @@ def test_a_duplicate_within_a_batch_is_appended_once(engine: Engine) -> None:
     assert states(engine) == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("known", [[0], [1], [4_999], [1, 2, 3_000], list(range(5_000))])
+def test_duplicates_in_a_large_batch_are_found_wherever_they_are(engine: Engine, known: list[int]) -> None:
+    names = [f"n{number}" for number in range(5_000)]
+    with engine.begin() as connection:
+        append(connection, entries(*(names[number] for number in known)))
+    with engine.begin() as connection:
+        batch = append(connection, entries(*names))
+    places = {number: place for place, number in enumerate(known, 1)}
+    after = iter(range(len(known) + 1, 5_001))
+    assert batch.appended == [
+        Appended(places[n], False) if n in places else Appended(next(after), True) for n in range(5_000)
+    ]
+    assert batch.last_position == 5_000
+    assert positions(engine) == list(range(1, 5_001))
+
+
+def test_a_large_batch_that_must_be_new_is_refused_whole(engine: Engine) -> None:
+    names = [f"n{number}" for number in range(1_000)]
+    with engine.begin() as connection:
+        append(connection, entries(names[1]))
+    with pytest.raises(ConflictError, match="has a version 1 already"), engine.begin() as connection:
+        append(connection, entries(*names), must_be_new=True)
+    assert positions(engine) == [1]
+
+
 def test_a_batch_of_nothing_new_leaves_the_chain_as_it_was(engine: Engine) -> None:
     with engine.begin() as connection:
         append(connection, entries("a"))
