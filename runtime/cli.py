@@ -22,6 +22,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from adapters.database import RoleError, open_database
+from adapters.log.witness import WitnessError
+from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
@@ -29,6 +31,7 @@ from runtime.migrate import MigrationError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(log_commands, name="log")
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]
@@ -215,7 +218,7 @@ def main() -> None:
     )
     try:
         app()
-    except (SettingsError, WorkspaceError, EmbeddedError, MigrationError) as error:
+    except (SettingsError, WorkspaceError, EmbeddedError, MigrationError, WitnessError) as error:
         typer.echo(f"roundtrip: {error}", err=True)
         sys.exit(2)
     except ProgrammingError as error:
