@@ -27,6 +27,8 @@ from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
+from runtime.log_export import ExportError
+from runtime.log_tail import PlaceError
 from runtime.migrate import MigrationError
 from runtime.settings import Settings, SettingsError, load_settings
 
@@ -218,7 +220,15 @@ def main() -> None:
     )
     try:
         app()
-    except (SettingsError, WorkspaceError, EmbeddedError, MigrationError, WitnessError) as error:
+    except (
+        SettingsError,
+        WorkspaceError,
+        EmbeddedError,
+        MigrationError,
+        WitnessError,
+        ExportError,
+        PlaceError,
+    ) as error:
         typer.echo(f"roundtrip: {error}", err=True)
         sys.exit(2)
     except ProgrammingError as error:

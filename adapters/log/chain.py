@@ -107,6 +107,23 @@ def batch_end(connection: Connection, position: int) -> int:
     return row[0] if row else read_chain_head(connection).position
 
 
+def first_position_at(connection: Connection, time_us: int) -> int:
+    """The first position recorded at or after a time (microseconds); one above the log's end where none is."""
+    low, high = 1, read_chain_head(connection).position + 1
+    with driver_of(connection).cursor(binary=True) as cursor:
+        while low < high:
+            row = cursor.execute(
+                "SELECT first_position, last_position, recorded_at FROM log_batch"
+                " WHERE last_position >= %b ORDER BY last_position LIMIT 1",
+                ((low + high) // 2,),
+            ).fetchone()
+            if row is None or row[2] >= time_us:
+                high = (low + high) // 2 if row is None else min(row[0], (low + high) // 2)
+            else:
+                low = row[1] + 1
+    return low
+
+
 def check_stretch(connection: Connection, after: int, upto: int) -> Checked:
     """Checks the batches above `after`, at which one ends, up to the one that ends at `upto`."""
     before = newest_chain_head(connection, after)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy import Engine
 
 from adapters.database import open_database
 from adapters.log.chain import read_chain_head, read_chain_heads
+from adapters.log.line import line_of_row
 from adapters.log.witness import line_of, read_witness
 from runtime.engines import open_engines
+from runtime.log_export import export_log
+from runtime.log_tail import chosen, follow, place_of, subjects_of
 from runtime.settings import load_settings
 from runtime.verify import verify_log
 
@@ -66,18 +72,73 @@ def heads(
     last: Annotated[bool, typer.Option("--last", help="Only the present head.")] = False,
 ) -> None:
     """Export the chain's heads, one JSON object a line, for a witness to hold."""
+    out = file.open("w") if file else sys.stdout
+    try:
+        with _log("log heads") as database, database.begin() as connection:
+            found = iter([read_chain_head(connection)]) if last else read_chain_heads(connection, after)
+            for head in found:
+                out.write(line_of(head) + "\n")
+    finally:
+        if file:
+            out.close()
+
+
+@app.command()
+def tail(
+    start: Annotated[str | None, typer.Option("--from", help="A position or a time.")] = None,
+    endless: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
+    subject: Annotated[
+        str | None, typer.Option(help="Only a person's rows: KIND:VALUE, as user_id:u-17.")
+    ] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Without --from: the last so many.")
+    ] = 10,
+) -> None:
+    """Print rows of the log, one JSON object a line."""
+    with _log("log tail") as database:
+        with database.connect() as connection:
+            head = read_chain_head(connection).position
+            after = max(head - lines, 0) if start is None else place_of(connection, start) - 1
+            subjects = subjects_of(connection, subject) if subject else None
+        out = sys.stdout.buffer
+        with suppress(KeyboardInterrupt, BrokenPipeError):
+            rows = follow(database, after, endless=endless)
+            for row in chosen(rows, subjects, kind or None):
+                out.write(line_of_row(row) + b"\n")
+                if endless:
+                    out.flush()
+            out.flush()
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="FILE.ndjson or FILE.parquet")],
+    start: Annotated[str | None, typer.Option("--from", help="The first: a position or a time.")] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="The last position, or a time before which.")
+    ] = None,
+) -> None:
+    """Write the log to a file, in constant memory."""
+    with _log("log export") as database, _bar("exporting") as bar:
+        with database.connect() as connection:
+            first = 1 if start is None else place_of(connection, start)
+            last = read_chain_head(connection).position
+            if end is not None:
+                last = min(last, place_of(connection, end) - (0 if end.isdecimal() else 1))
+        task = bar.add_task("", total=max(last - first + 1, 0))
+        count = export_log(database, file, first, last, lambda at: bar.update(task, completed=at - first + 1))
+    console.print(f"{count:,} rows in {file}.")
+
+
+@contextmanager
+def _log(name: str) -> Iterator[Engine]:
     with open_engines(load_settings(os.environ)) as engines:
-        database = open_database(engines.database_url, application="log heads")
-        out = file.open("w") if file else sys.stdout
+        database = open_database(engines.database_url, application=name)
         try:
-            with database.begin() as connection:
-                found = iter([read_chain_head(connection)]) if last else read_chain_heads(connection, after)
-                for head in found:
-                    out.write(line_of(head) + "\n")
+            yield database
         finally:
             database.dispose()
-            if file:
-                out.close()
 
 
 def _bar(what: str) -> Progress:
