@@ -206,6 +206,18 @@ def _fail(message: str) -> None:
     raise typer.Exit(2)
 
 
+#: What a user can mend; its text says how.
+_MENDABLE = (
+    SettingsError,
+    WorkspaceError,
+    EmbeddedError,
+    MigrationError,
+    WitnessError,
+    ExportError,
+    PlaceError,
+)
+
+
 def main() -> None:
     """The console script. What a user can mend is said in one line."""
     structlog.configure(
@@ -220,15 +232,7 @@ def main() -> None:
     )
     try:
         app()
-    except (
-        SettingsError,
-        WorkspaceError,
-        EmbeddedError,
-        MigrationError,
-        WitnessError,
-        ExportError,
-        PlaceError,
-    ) as error:
+    except _MENDABLE as error:
         typer.echo(f"roundtrip: {error}", err=True)
         sys.exit(2)
     except ProgrammingError as error:
