@@ -22,15 +22,20 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from adapters.database import RoleError, open_database
+from adapters.log.witness import WitnessError
 from runtime.commands import feed
+from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
+from runtime.log_export import ExportError
+from runtime.log_tail import PlaceError
 from runtime.migrate import MigrationError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(feed.app, name="feed")
+app.add_typer(log_commands, name="log")
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]
@@ -203,6 +208,18 @@ def _fail(message: str) -> None:
     raise typer.Exit(2)
 
 
+#: What a user can mend; its text says how.
+_MENDABLE = (
+    SettingsError,
+    WorkspaceError,
+    EmbeddedError,
+    MigrationError,
+    WitnessError,
+    ExportError,
+    PlaceError,
+)
+
+
 def main() -> None:
     """The console script. What a user can mend is said in one line."""
     structlog.configure(
@@ -217,7 +234,7 @@ def main() -> None:
     )
     try:
         app()
-    except (SettingsError, WorkspaceError, EmbeddedError, MigrationError) as error:
+    except _MENDABLE as error:
         typer.echo(f"roundtrip: {error}", err=True)
         sys.exit(2)
     except ProgrammingError as error:

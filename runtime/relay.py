@@ -20,7 +20,9 @@ from adapters.bus.publish import Message, publish_batch
 from adapters.bus.sole_writer import SoleWriter
 from adapters.bus.streams import IN, LOG, OUT, Stream, ensure_streams
 from adapters.bus.subject import token
+from adapters.log.chain import newest_chain_head
 from adapters.log.read import listen, read_head, read_positions, read_rows, wait_for_append
+from adapters.log.witness import line_of
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.outbound import closed, pending_positions
 from domain.configuration import TOPIC_PREFIX
@@ -32,6 +34,8 @@ from runtime.signals import stop_on_signals
 CHECKPOINT: Final = "relay"
 BATCH_ROWS: Final = 1_000
 IDLE_WAIT_S: Final = 1.0
+#: Where the heads of the hash chain are published.
+HEAD_SUBJECT: Final = "roundtrip.log.chain.head"
 #: How often pending outbound records are compared with what is on its way.
 SWEEP_S: Final = 15.0
 _LEAD: Final = 0x72656C79
@@ -75,7 +79,8 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
             outbound = await asyncio.to_thread(_outbound_of, engine, rows)
             if outbound:
                 await publish_batch(js, outbound)
-            await copy.publish([message for row in rows for message in _log_messages(row)])
+            messages = [message for row in rows for message in _log_messages(row)]
+            await copy.publish(messages + await asyncio.to_thread(_head_messages, engine, position, rows))
             failpoint("relay.published")
             with engine.begin() as connection:
                 move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
@@ -158,6 +163,22 @@ def _log_messages(row: Row) -> list[Message]:
         )
         for subject in subjects
     ]
+
+
+def _head_messages(engine: Engine, position: int, rows: list[Row]) -> list[Message]:
+    """The newest head of the chain among these rows, which a witness may hold: it stands for all before it."""
+    with engine.connect() as connection:
+        head = newest_chain_head(connection, rows[-1].position)
+    if head is None or head.position <= position:
+        return []
+    headers = cloud_event(
+        id=f"chain:{head.position}",
+        type="roundtrip.chain.head",
+        source="/roundtrip/log",
+        time_us=head.recorded_at,
+        msg_id=f"chain:{head.position}",
+    )
+    return [Message(HEAD_SUBJECT, line_of(head).encode(), headers)]
 
 
 def _outbound_messages(connection: Connection, rows: list[Row], again: str = "") -> list[Message]:

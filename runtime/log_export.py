@@ -1,0 +1,89 @@
+"""Exporting the log to a file, row by row in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Engine
+
+from adapters.log.line import line_of_row
+from adapters.log.read import iterate
+from domain.records import Row
+
+#: Rows that are written at once.
+CHUNK_ROWS: Final = 20_000
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("stream_id", pa.string(), nullable=False),
+        pa.field("version", pa.int32(), nullable=False),
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("subject", pa.string()),
+        pa.field("recorded_at", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("state", pa.binary(), nullable=False),
+    ]
+)
+
+Write = Callable[[list[Row]], None]
+
+
+class ExportError(Exception):
+    """A file that the log cannot be exported to."""
+
+
+def export_log(engine: Engine, file: Path, first: int, last: int, progress: Callable[[int], None]) -> int:
+    """Writes the rows at positions `first` to `last` to an .ndjson or a .parquet file; how many those are.
+
+    The file is there when it is whole. `progress` is told the position that is reached. Raises `ExportError`
+    where the file's name says no format, or it cannot be written.
+    """
+    if file.suffix not in _FORMATS:
+        raise ExportError(f"{file}: its name says no format; end it in {' or '.join(_FORMATS)}")
+    unfinished = file.with_name(f"{file.name}.part")
+    count = 0
+    try:
+        with _FORMATS[file.suffix](unfinished) as write, engine.connect() as connection:
+            rows = iterate(connection, first - 1, last)
+            while chunk := list(islice(rows, CHUNK_ROWS)):
+                write(chunk)
+                count += len(chunk)
+                progress(chunk[-1].position)
+        unfinished.replace(file)
+    except OSError as error:
+        raise ExportError(f"{file}: cannot be written ({error.strerror}); name another place") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def table_of(rows: list[Row]) -> pa.Table:
+    """Rows as an Arrow table."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _ordered(), strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _ordered() -> list[pa.Field]:
+    return [SCHEMA.field(name) for name in Row._fields]
+
+
+@contextmanager
+def _ndjson(file: Path) -> Iterator[Write]:
+    with file.open("wb") as out:
+        yield lambda rows: out.writelines(line_of_row(row) + b"\n" for row in rows)
+
+
+@contextmanager
+def _parquet(file: Path) -> Iterator[Write]:
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        yield lambda rows: writer.write_table(table_of(rows))
+
+
+_FORMATS: Final = {".ndjson": _ndjson, ".parquet": _parquet}
