@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from adapters.database import open_database
 from runtime.commands import feed
+from runtime.commands.import_file import import_file
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
@@ -29,6 +30,7 @@ from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(feed.app, name="feed")
+app.command("import")(import_file)
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]
