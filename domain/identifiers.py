@@ -59,7 +59,10 @@ def read_identifier(kind: str, value: str) -> Identifier | None:
     with + and its country's code, as nothing else says which country is meant.
     """
     value = value.strip()
-    if not value or len(value) > VALUE_LIMIT or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value):
+    if not value or len(value) > VALUE_LIMIT:
+        return None
+    # What is printable has none of these; looking at each character is for the rest.
+    if not value.isprintable() and any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value):
         return None
     match kind:
         case "email":

@@ -5,11 +5,14 @@ The YAML form is `roundtrip.yaml`. A workspace with a mistake is refused whole.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.audiences.definition import Audience
+
+#: The format of feeds that only files come in by.
+FILES: Final = "files"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -32,11 +35,20 @@ class SecretRef(Model):
 
 
 class Feed(Model):
-    """Where records come in. `priority` decides between sources that disagree on an attribute: higher wins."""
+    """Where records come in. `priority` decides between sources that disagree on an attribute: higher wins.
+
+    A feed of the format `files` takes in what an operator imports, and has no secret.
+    """
 
     format: str
-    secret: SecretRef
+    secret: SecretRef | None = None
     priority: int = 0
+
+    @model_validator(mode="after")
+    def _secret_where_needed(self) -> Feed:
+        if (self.secret is None) != (self.format == FILES):
+            raise ValueError(f"a feed has a 'secret', unless its format is '{FILES}'")
+        return self
 
 
 class Connection(Model):

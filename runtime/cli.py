@@ -24,6 +24,7 @@ from sqlalchemy.exc import ProgrammingError
 from adapters.database import RoleError, open_database
 from adapters.log.witness import WitnessError
 from runtime.commands import feed
+from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
@@ -36,6 +37,7 @@ from runtime.settings import Settings, SettingsError, load_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(feed.app, name="feed")
 app.add_typer(log_commands, name="log")
+app.command("import")(import_file)
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]

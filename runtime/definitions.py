@@ -24,7 +24,7 @@ from domain.identity_rules import Rules
 from domain.records import Row
 from domain.routing import Destination
 from domain.step import Plan
-from domain.workspace import Connection, Workspace
+from domain.workspace import FILES, Connection, Workspace
 from feeds.feed import feed_format
 from runtime.workspace_view import SEGMENT
 
@@ -97,7 +97,7 @@ def read_workspace(path: Path) -> Workspace:
     except ValueError as error:
         raise WorkspaceError(f"{path}: {error}") from error
     for name, feed in workspace.feeds.items():
-        if feed.format != SEGMENT:
+        if feed.format not in (SEGMENT, FILES):
             _named(path, f"feeds.{name}.format", feed_format, feed.format)
     for name, connection in workspace.connections.items():
         _named(path, f"connections.{name}.connector", connector, connection.connector)

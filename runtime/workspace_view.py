@@ -21,6 +21,8 @@ def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> Workspac
     unusable: dict[str, str] = {}
     parsers: dict[str, Parse] = {}
     for name, feed in (workspace.feeds if workspace is not None else {}).items():
+        if feed.secret is None:
+            continue
         try:
             format = None if feed.format == SEGMENT else feed_format(feed.format)
         except LookupError as error:

@@ -1,0 +1,122 @@
+"""Rows as records: coercion, validation, and the identity of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from domain.records import Record
+from feeds.coercion import coercer
+from feeds.mapping import Mapping
+from feeds.table import RowError, record_maker
+
+BEGAN = 1_700_000_000_000_000
+
+
+def make(row: dict[str, Any], number: int = 2, file: str = "sha256:a", **mapping: Any) -> Record:
+    rules = Mapping.model_validate({"identifiers": {"user_id": "user"}} | mapping)
+    return record_maker("crm", rules, file, BEGAN)(number, row)
+
+
+def body(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(record.body)
+    return found
+
+
+def test_a_row_keeps_its_cells_and_says_what_they_mean() -> None:
+    row = {"user": "u-1", "age": "42", "vip": "yes", "since": "24.11.2026", "note": ""}
+    values = {
+        "age": {"column": "age", "as": "integer"},
+        "vip": {"column": "vip", "as": "boolean"},
+        "since": {"column": "since", "as": "time", "format": "%d.%m.%Y"},
+        "note": "note",
+    }
+    record = make(row, values=values)
+    assert (record.type, record.traits_at, record.occurred_at) == ("identify", "traits", BEGAN)
+    assert body(record)["row"] == row
+    assert body(record)["traits"] == {"age": 42, "vip": True, "since": "2026-11-24T00:00:00Z"}
+
+
+def test_without_values_every_other_column_is_one() -> None:
+    assert body(make({"user": "u-1", "plan": "pro", "city": ""}))["traits"] == {"plan": "pro"}
+
+
+def test_a_row_is_known_by_its_file_and_number_or_by_the_declared_column() -> None:
+    row = {"user": "u-1", "order": "o-1"}
+    assert make(row).message_id == make(row).message_id
+    assert len({make(row).message_id, make(row, number=3).message_id, make(row, file="b").message_id}) == 3
+    assert make(row, id="order").message_id == make(row, id="order", number=9, file="b").message_id == "o-1"
+
+
+def test_a_track_row_has_an_event_a_time_and_consent() -> None:
+    row = {
+        "user": "u-1",
+        "what": "Order Completed",
+        "at": "2026-11-24T10:00:00+01:00",
+        "push": "n",
+        "sum": "3",
+    }
+    record = make(row, type="track", event_column="what", time="at", consent={"push": "push"})
+    assert (record.name, record.properties_at) == ("Order Completed", "properties")
+    assert record.occurred_at == 1_795_510_800_000_000
+    assert record.consent == {"push": False}
+    assert body(record)["properties"] == {"sum": "3"}
+
+
+def test_nested_rows_are_reached_by_a_path() -> None:
+    record = make({"user": "u-1", "address": {"city": "Kiel"}}, values={"city": "address.city"})
+    assert body(record)["traits"] == {"city": "Kiel"}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "nobody": ({"user": ""}, {}, "no_identifier"),
+    "no such address": ({"mail": "nonsense"}, {"identifiers": {"email": "mail"}}, "unreadable_identifier"),
+    "no number": (
+        {"user": "u", "n": "1,5"},
+        {"values": {"n": {"column": "n", "as": "number"}}},
+        "wrong_value",
+    ),
+    "required": ({"user": "u"}, {"values": {"n": {"column": "n", "required": True}}}, "wrong_value"),
+    "one of": ({"user": "u", "n": "c"}, {"values": {"n": {"column": "n", "one_of": ["a"]}}}, "wrong_value"),
+    "above": (
+        {"user": "u", "n": "9"},
+        {"values": {"n": {"column": "n", "as": "number", "max": 8}}},
+        "wrong_value",
+    ),
+    "time": ({"user": "u", "at": "soon"}, {"time": "at"}, "unreadable_time"),
+    "consent": ({"user": "u", "p": "maybe"}, {"consent": {"push": "p"}}, "wrong_consent"),
+    "no id": ({"user": "u", "id": ""}, {"id": "id"}, "no_name"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_row_that_does_not_fit_is_refused_without_its_value(case: str) -> None:
+    row, mapping, code = REFUSED[case]
+    with pytest.raises(RowError) as refused:
+        make(row, **mapping)
+    assert refused.value.code == code
+    assert not any(value and value in refused.value.reason.split() for value in row.values())
+
+
+@pytest.mark.parametrize("bad", [{"type": "track"}, {"event": "X"}, {"identifiers": {}}, {"colums": {}}])
+def test_a_mapping_with_a_mistake_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        make({}, **bad)
+
+
+_CELL = st.one_of(
+    st.text(), st.integers(), st.floats(), st.booleans(), st.datetimes(), st.dates(), st.binary()
+)
+
+
+@given(st.sampled_from(["text", "integer", "number", "boolean", "time", "json"]), _CELL)
+def test_no_cell_brings_a_coercion_down(kind: Any, cell: Any) -> None:
+    try:
+        coercer(kind)(cell)
+    except ValueError as error:
+        assert str(error)
