@@ -22,7 +22,7 @@ demo: $(STAMP)   ## Run the reference loop and show it (ARGS="--users 5000 --see
 	$(BIN)/roundtrip demo $(ARGS)
 
 test: $(STAMP)   ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: $(STAMP)   ## Style, types and import rules
 	$(BIN)/ruff check .

@@ -6,10 +6,12 @@ PostgreSQL refuses to run as root. As root it runs as the owner of its data dire
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +40,10 @@ def postgres_account(data: Path) -> Account | None:
         owner = data.stat()
         return Account(owner.st_uid, owner.st_gid)
     try:
-        ensure_user_exists(_NAME)
+        # Two that make the same user at once may each take another number for it.
+        with Path(tempfile.gettempdir(), f"{_NAME}.lock").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            ensure_user_exists(_NAME)
         entry = pwd.getpwnam(_NAME)
     except (OSError, subprocess.SubprocessError, KeyError) as error:
         raise EmbeddedError(
