@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from domain.records import Record
 
@@ -33,6 +33,23 @@ class InvalidError(FeedError):
     """The bytes are well formed, and say something the format does not allow (HTTP 422)."""
 
 
+class Refused(NamedTuple):
+    """One item of a payload that was not taken in, as it came, and what is wrong with it."""
+
+    raw: bytes
+    problems: tuple[Problem, ...]
+
+
+class PartlyInvalidError(InvalidError):
+    """Some items of a payload are bad, the others good (HTTP 207). `records` are those of the good ones; whoever
+    catches this takes them in, and keeps what was `refused`."""
+
+    def __init__(self, records: Sequence[Record], refused: Sequence[Refused]) -> None:
+        super().__init__(*(problem for one in refused for problem in one.problems))
+        self.records = records
+        self.refused = refused
+
+
 class TooLargeError(FeedError):
     """A payload or one of its items is over the format's limit (HTTP 413)."""
 
@@ -53,11 +70,17 @@ class Payload(NamedTuple):
     url: str = ""
 
 
+#: Kinds of content that JSON is sent as; the empty one is that of a sender who names none.
+JSON: Final = frozenset({"", "application/json", "text/json", "text/plain", "application/octet-stream"})
+
+
 class FeedFormat(NamedTuple):
-    """A webhook format. `verify` raises `UnverifiedError`; `parse` raises the other `FeedError`s."""
+    """A webhook format. `verify` raises `UnverifiedError`; `parse` raises the other `FeedError`s. `content` is
+    what a body's Content-Type may be, in lower case and without parameters."""
 
     verify: Callable[[Payload, str], None]
     parse: Callable[[str, Payload], Sequence[Record]]
+    content: frozenset[str] = JSON
 
 
 def feed_formats() -> Mapping[str, EntryPoint]:

@@ -1,9 +1,10 @@
-"""OneSignal's Event Streams: what became of each push, as webhooks.
+"""OneSignal's Event Streams: what became of each push, e-mail and SMS, as webhooks.
 
 Source: documentation.onesignal.com/docs/event-streams and .../event-streams-data. Event Streams have no
 signature; the customer sets headers of his own, and ours carries the secret: `X-Roundtrip-Secret`. The body
 is a template of the customer's too; ours is in docs/how-to/connect-onesignal.md: one object, or a list of
-objects, with `event` and `message` under OneSignal's names.
+objects, with `event` and `message` under OneSignal's names. The kinds of SMS could not be confirmed; for an e-mail
+that bounced or was held back the documentation has two spellings, and both are taken.
 
 Pairs with `adapters/connectors/onesignal.py` by `message.name` (our batch, which the connector gives the
 notification as its name) and `event.external_id` (the person): together they are one outbound record. That
@@ -12,102 +13,93 @@ a notification's own `data` comes back as well could not be confirmed; where it 
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from domain.engagement import engagement
 from domain.records import Identifier, Record
-from feeds.feed import FeedFormat, InvalidError, MalformedError, Payload, Problem, UnverifiedError
-from feeds.reading import read_json
+from feeds.feed import FeedFormat, InvalidError, Payload, Problem, UnverifiedError
+from feeds.fields import object_in, require_text, text_of
+from feeds.items import Item, gather, read_items
+from feeds.signatures import equal
 from feeds.times import from_seconds
 
 HEADER: Final = "x-roundtrip-secret"
 EVENTS_LIMIT: Final = 1_000
-#: OneSignal's kind → our event. What is not here is none of a push's engagement, and is passed over.
+#: OneSignal's kind → our event. Other kinds keep their name.
 NAMES: Final = {
     "message.push.sent": "Push Sent",
     "message.push.received": "Push Delivered",
     "message.push.clicked": "Push Opened",
     "message.push.failed": "Push Bounced",
     "message.push.unsubscribed": "Push Unsubscribed",
+    "message.email.sent": "Email Sent",
+    "message.email.received": "Email Delivered",
+    "message.email.opened": "Email Opened",
+    "message.email.clicked": "Email Link Clicked",
+    "message.email.hardbounced": "Email Bounced",
+    "message.email.bounced": "Email Bounced",
+    "message.email.failed": "Email Bounced",
+    "message.email.supressed": "Email Bounced",
+    "message.email.suppressed": "Email Bounced",
+    "message.email.reported_as_spam": "Email Marked as Spam",
+    "message.email.unsubscribed": "Email Unsubscribed",
+    "message.sms.sent": "SMS Sent",
+    "message.sms.delivered": "SMS Delivered",
+    "message.sms.failed": "SMS Bounced",
+    "message.sms.undelivered": "SMS Bounced",
 }
 
 
 def verify(payload: Payload, secret: str) -> None:
     """Raises `UnverifiedError` unless the header carries the feed's secret."""
-    if not hmac.compare_digest(payload.headers.get(HEADER, "").encode(), secret.encode()):
+    if not equal(secret, payload.headers.get(HEADER, "")):
         raise UnverifiedError(
             Problem("", "wrong_secret", f"the header {HEADER} does not carry this feed's secret")
         )
 
 
 def parse(feed: str, payload: Payload) -> Sequence[Record]:
-    """The records of one webhook call. Raises `MalformedError` or `InvalidError`."""
-    if not payload.body.strip():
-        raise MalformedError(Problem("", "empty_body", "the body is empty; an event is expected"))
-    said = read_json(payload.body)
-    several = isinstance(said, list)
-    items = said if isinstance(said, list) else [said]
+    """The records of one webhook call. Raises `FeedError`s."""
+    items = read_items(payload.body)
     if len(items) > EVENTS_LIMIT:
         raise InvalidError(Problem("", "too_many_events", f"at most {EVENTS_LIMIT} events are taken at once"))
-    found = (_record(feed, item, f"/{i}" if several else "") for i, item in enumerate(items))
-    return [record for record in found if record is not None]
+    return gather(items, lambda item: _records(feed, item))
 
 
-def _record(feed: str, item: Any, pointer: str) -> Record | None:
-    event = item.get("event") if isinstance(item, dict) else None
+def _records(feed: str, item: Item) -> Iterator[Record]:
+    event, at = item.said.get("event"), f"{item.pointer}/event"
     if not isinstance(event, dict):
-        raise InvalidError(Problem(f"{pointer}/event", "no_event", "an object 'event' is expected here"))
-    name = NAMES.get(_text(event, "kind", pointer))
-    if name is None:
-        return None
-    message = item.get("message")
-    named = message if isinstance(message, dict) else {}
-    data = event.get("data")
-    batch = named.get("name") or (data.get("outbound_batch") if isinstance(data, dict) else None)
-    properties = {
-        "message_id": named.get("id"),
-        "outbound_batch": batch,
-        "vendor_kind": event["kind"],
-    }
-    return Record(
+        raise InvalidError(Problem(at, "no_event", "an object 'event' is expected here"))
+    kind = require_text(event, "kind", at)
+    message = object_in(item.said, "message")
+    sent = dict(object_in(event, "data"))
+    if message.get("name"):
+        sent["outbound_batch"] = message["name"]
+    yield Record(
         feed=feed,
-        message_id=_text(event, "id", pointer),
+        message_id=require_text(event, "id", at),
         type="track",
-        name=name,
-        occurred_at=from_seconds(event.get("timestamp"), f"{pointer}/event/timestamp"),
-        identifiers=_identifiers(event, pointer),
-        body=msgspec.Raw(msgspec.json.encode(item)),
-        properties={key: value for key, value in properties.items() if value is not None},
+        name=NAMES.get(kind, kind),
+        occurred_at=from_seconds(event.get("timestamp"), f"{at}/timestamp"),
+        identifiers=_identifiers(event, at),
+        body=msgspec.Raw(item.raw),
+        properties=engagement(kind, message.get("id"), sent),
     )
 
 
-def _identifiers(event: dict[str, Any], pointer: str) -> tuple[Identifier, ...]:
+def _identifiers(event: dict[str, Any], at: str) -> tuple[Identifier, ...]:
     kinds = (("user_id", "external_id"), ("onesignal_id", "onesignal_id"))
-    found = tuple(Identifier(ours, event[theirs]) for ours, theirs in kinds if _is_id(event.get(theirs)))
+    claims = ((ours, event.get(theirs)) for ours, theirs in kinds)
+    found = tuple(
+        Identifier(ours, value) for ours, value in claims if isinstance(value, str) and text_of(value)
+    )
     if not found:
-        raise InvalidError(
-            Problem(
-                f"{pointer}/event/external_id",
-                "no_identifier",
-                "an external_id or a onesignal_id is expected",
-            )
-        )
+        detail = "an external_id or a onesignal_id is expected"
+        raise InvalidError(Problem(f"{at}/external_id", "no_identifier", detail))
     return found
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 512 and "\x1f" not in value
-
-
-def _text(event: dict[str, Any], name: str, pointer: str) -> str:
-    value = event.get(name)
-    if not _is_id(value):
-        raise InvalidError(Problem(f"{pointer}/event/{name}", "not_text", f"text is expected in '{name}'"))
-    assert isinstance(value, str)
-    return value
 
 
 FEED: Final = FeedFormat(verify, parse)

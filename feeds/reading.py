@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -10,9 +11,11 @@ from feeds.feed import InvalidError, MalformedError, Problem
 
 #: Deeper nesting than this is refused.
 DEPTH_LIMIT: Final = 64
-_OPENING: Final = (ord("{"), ord("["))
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 def malformed(error: Exception) -> MalformedError:
@@ -51,41 +54,45 @@ def _holds_nul(body: bytes) -> bool:
 
 
 def check_depth(body: bytes) -> None:
-    """Refuses nesting that would exhaust a recursive reader. Cheap: brackets inside text count as well, so
-    only where there are very many of them the nesting is really counted."""
+    """Refuses JSON that is nested deeper than `DEPTH_LIMIT`. Cheap: brackets inside text count as well at
+    first, so only where there are very many of them the text is taken out and the nesting peeled, layer by
+    layer."""
     if body.count(b"{") + body.count(b"[") <= DEPTH_LIMIT:
         return
-    depth, inside, escaped = 0, False, False
-    for byte in body:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in _OPENING:
-            depth += 1
-            if depth > DEPTH_LIMIT:
-                raise _too_deep()
-        elif byte in (0x7D, 0x5D):
-            depth -= 1
+    left = _TEXT.sub(b"", body).translate(None, _NOT_BRACKETS)
+    for _ in range(DEPTH_LIMIT):
+        # Marked before they go, as what then meets was not a pair before.
+        left = left.replace(b"{}", b"-").replace(b"[]", b"-").translate(None, b"-")
+        if not left:
+            return
+    raise _too_deep()
 
 
 def read_json(body: bytes) -> Any:
-    """The decoded body. Raises `MalformedError` where it is not JSON, `InvalidError` for what JSON allows
-    and a record cannot hold: U+0000, numbers that no reader holds. Lone surrogates are not text."""
+    """The decoded body. Raises `MalformedError` where it is not JSON or has a key twice, `InvalidError` for what
+    JSON allows and a record cannot hold: U+0000, numbers that no reader holds. Lone surrogates are not text."""
     check_text(body)
     try:
-        return _decode(body)
+        said = _decode(body)
     except msgspec.ValidationError as error:
         raise InvalidError(Problem("", "out_of_range", str(error))) from None
     except msgspec.DecodeError as error:
         raise malformed(error) from None
     except RecursionError:
         raise _too_deep() from None
+    if isinstance(said, (dict, list)):
+        check_keys(body, said)
+    return said
+
+
+def check_keys(body: bytes, said: Any) -> None:
+    """Refuses an object that has the same key twice, of which readers keep different ones.
+
+    What a reader dropped is not there when it is written again: then the body has more colons than that.
+    (A colon written as an escape only hides a double key; it never makes one up.)
+    """
+    if body.count(b":") > _encode(said).count(b":"):
+        raise MalformedError(Problem("", "duplicate_key", "an object in the body has the same key twice"))
 
 
 def _too_deep() -> MalformedError:

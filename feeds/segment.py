@@ -13,7 +13,15 @@ from typing import Any, Final, cast
 import msgspec
 
 from domain.records import RECORD_TYPES, Identifier, Record, RecordType
-from feeds.feed import InvalidError, MalformedError, Payload, Problem, TooLargeError
+from feeds.feed import (
+    InvalidError,
+    MalformedError,
+    PartlyInvalidError,
+    Payload,
+    Problem,
+    Refused,
+    TooLargeError,
+)
 from feeds.reading import check_depth, malformed, read_json
 from feeds.segment_identifiers import more_identifiers
 from feeds.times import parse_time
@@ -87,7 +95,8 @@ def write_key_in(body: bytes) -> str | None:
 def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> list[Record]:
     """The records of one request: of a batch where `call` is `None`, else of one call of that type.
 
-    Raises `MalformedError`, `InvalidError` or `TooLargeError`; then nothing of the request counts.
+    Raises `MalformedError`, `InvalidError` or `TooLargeError`; then nothing of the request counts. Of a batch with
+    some bad calls the others do, as at Segment: `PartlyInvalidError`.
     """
     if len(body) > BATCH_LIMIT:
         raise TooLargeError(Problem("", "batch_too_large", f"a request has at most {BATCH_LIMIT} bytes"))
@@ -106,15 +115,19 @@ def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> li
     if len(batch.batch) > ITEMS_LIMIT:
         raise TooLargeError(Problem("/batch", "too_many_items", f"a batch has at most {ITEMS_LIMIT} calls"))
     records: list[Record] = []
-    problems: list[Problem] = []
+    refused: list[Refused] = []
     too_large = False
     for index, item in enumerate(batch.batch):
+        raw = bytes(item)
         try:
-            records.append(_record(feed, None, bytes(item), f"/batch/{index}", batch.sentAt, received_at))
+            records.append(_record(feed, None, raw, f"/batch/{index}", batch.sentAt, received_at))
         except (InvalidError, TooLargeError) as error:
             too_large = too_large or isinstance(error, TooLargeError)
-            problems += error.problems
-    if problems:
+            refused.append(Refused(raw, error.problems))
+    if refused and records:
+        raise PartlyInvalidError(records, refused)
+    if refused:
+        problems = [problem for one in refused for problem in one.problems]
         raise TooLargeError(*problems) if too_large else InvalidError(*problems)
     return records
 

@@ -34,3 +34,10 @@ def from_seconds(value: Any, pointer: str) -> int:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 253_402_300_800:
         return round(value * 1_000_000)
     raise InvalidError(Problem(pointer, "unreadable_time", "a Unix time in seconds is expected here"))
+
+
+def from_milliseconds(value: Any, pointer: str) -> int:
+    """Microseconds since the epoch of Unix time in milliseconds. Raises `InvalidError` where it is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 253_402_300_800_000:
+        return round(value * 1_000)
+    raise InvalidError(Problem(pointer, "unreadable_time", "a Unix time in milliseconds is expected here"))

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -22,9 +21,10 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from adapters.bus.streams import IN, ensure_streams
 from adapters.quarantine import Quarantined
 from domain.records import Entry, derive_id, entry_of
-from feeds.feed import FeedError, Payload
+from feeds.feed import FeedError, PartlyInvalidError, Payload
 from runtime.errors import TryAgainError
 from runtime.ports import WorkspaceView
+from runtime.set_aside import quarantined, set_aside
 
 SUBJECT: Final = "roundtrip.in.*"
 DURABLE: Final = "feeds"
@@ -47,7 +47,7 @@ class Door:
     append: Callable[[Sequence[Entry]], Awaitable[Any]]
     workspace: Callable[[], WorkspaceView]
     refresh: Callable[[], Awaitable[None]]
-    put_aside: Callable[[Quarantined], Awaitable[None]]
+    put_aside: Callable[[Sequence[Quarantined]], Awaitable[None]]
     now: Callable[[], int]
 
 
@@ -116,10 +116,15 @@ async def _entries(message: Msg, door: Door) -> list[Entry]:
         raise _Poison("unknown_feed", f"the workspace declares no feed '{feed}'")
     payload = Payload(_headers(message), message.data, door.now())
     try:
-        return [entry_of(record) for record in parse(feed, payload)]
+        records = parse(feed, payload)
+    except PartlyInvalidError as error:
+        bad = [quarantined(feed, one, payload.headers, payload.received_at) for one in error.refused]
+        await set_aside(door.append, door.put_aside, bad)
+        records = error.records
     except FeedError as error:
         [first, *_] = error.problems
         raise _Poison(first.code, f"{first.pointer or '/'}: {first.detail}") from None
+    return [entry_of(record) for record in records]
 
 
 async def _put_aside(message: Msg, door: Door, poison: _Poison) -> None:
@@ -127,13 +132,8 @@ async def _put_aside(message: Msg, door: Door, poison: _Poison) -> None:
     sequence = message.metadata.sequence.stream
     created = message.metadata.timestamp.isoformat()
     id = derive_id("quarantine", feed, str(sequence), created)
-    now = door.now()
-    await door.put_aside(
-        Quarantined(id, feed, poison.code, poison.reason, _headers(message), message.data, now)
-    )
-    told = {"id": id, "feed": feed, "code": poison.code, "reason": poison.reason}
-    await door.append([Entry(id, 1, f"quarantine.{feed}", None, msgspec.json.encode(told))])
-    log.error("put into quarantine", feed=feed, id=id, code=poison.code)
+    item = Quarantined(id, feed, poison.code, poison.reason, _headers(message), message.data, door.now())
+    await set_aside(door.append, door.put_aside, [item])
 
 
 def _headers(message: Msg) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adapters.log.append import Appended
+from adapters.quarantine import Quarantined
 from domain.records import Entry, Record
 from feeds.feed import FeedFormat, Payload
 
@@ -48,12 +49,15 @@ class WorkspaceView:
 class Ports:
     """`append` answers after the commit and raises `TryAgainError`s; `advance_clock` takes and gives
     microseconds; `now` is the wall's time in microseconds. `refresh` brings `workspace` up to date, for whoever
-    meets a feed that it does not know."""
+    meets a feed that it does not know. `put_aside` keeps what was refused of a payload. `public_url` is where
+    others call us, as `https://cdp.example.com`; empty where that is the address that the server sees."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
     refresh: Callable[[], Awaitable[None]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     advance_clock: Callable[[int], Awaitable[int]]
+    put_aside: Callable[[Sequence[Quarantined]], Awaitable[None]]
     now: Callable[[], int]
     api_token: str
+    public_url: str = ""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -89,12 +89,13 @@ class _Door:
         except SQLAlchemyError as error:
             raise StoreUnavailable(RETRY_AFTER_S) from error
 
-    async def put_aside(self, item: Quarantined) -> None:
-        await self._asking(self._put_aside, item)
+    async def put_aside(self, items: Sequence[Quarantined]) -> None:
+        await self._asking(self._put_aside, items)
 
-    def _put_aside(self, item: Quarantined) -> None:
+    def _put_aside(self, items: Sequence[Quarantined]) -> None:
         with self._engine.begin() as connection:
-            put_aside(connection, item)
+            for item in items:
+                put_aside(connection, item)
 
     def _advance(self, to_us: int) -> int:
         with self._engine.begin() as connection:
@@ -113,8 +114,10 @@ async def run_serve(settings: Settings, engines: Engines) -> None:
         refresh=door.refresh,
         status=door.status,
         advance_clock=door.advance_clock,
+        put_aside=door.put_aside,
         now=lambda: time.time_ns() // 1_000,
         api_token=settings.api_token,
+        public_url=settings.public_url,
     )
     server = _Server(
         uvicorn.Config(

@@ -26,7 +26,8 @@ class Settings(BaseModel):
     """The settings of one Roundtrip. What may hold a secret is left out of `repr`.
 
     `database_url` and `nats_url` are None when the embedded server is to be used; `database_owner_url` is None
-    when the owner of the tables logs in as everybody else. `http_port` 0 means a free one. All paths are absolute.
+    when the owner of the tables logs in as everybody else. `http_port` 0 means a free one. `public_url` is where
+    others call the HTTP API, empty where that is where it listens. All paths are absolute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -37,6 +38,7 @@ class Settings(BaseModel):
     nats_url: str | None = Field(default=None, repr=False)
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    public_url: str = ""
     nats_replicas: int = 1
     api_token: str = Field(repr=False)
     workspace: Path
@@ -58,6 +60,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         nats_url=_nats_url(given.get("ROUNDTRIP_NATS_URL")),
         http_host=host,
         http_port=port,
+        public_url=_public_url(given.get("ROUNDTRIP_PUBLIC_URL", "")),
         nats_replicas=_replicas(given.get("ROUNDTRIP_NATS_REPLICAS", "1")),
         api_token=_api_token(given.get("ROUNDTRIP_API_TOKEN"), home),
         workspace=Path(given.get("ROUNDTRIP_WORKSPACE", "./roundtrip.yaml")).expanduser().absolute(),
@@ -118,6 +121,15 @@ def _http(value: str) -> tuple[str, int]:
             "write it as 127.0.0.1:8080, with port 0 for a free one"
         )
     return match["host"].strip("[]"), int(match["port"])
+
+
+def _public_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/?#@]+/?", value):
+        raise SettingsError(
+            f"ROUNDTRIP_PUBLIC_URL={value}: is not where others call this server; write it as "
+            "https://cdp.example.com, without a path"
+        )
+    return value.rstrip("/")
 
 
 def _replicas(value: str) -> int:

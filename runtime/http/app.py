@@ -15,6 +15,7 @@ from feeds.feed import FeedError
 from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
 from runtime.http.cross_origin import CrossOrigin
+from runtime.http.mparticle import mparticle_routes
 from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
 from runtime.http.segment import PATHS, segment_routes
 from runtime.http.segment_settings import BELOW
@@ -27,7 +28,12 @@ log = structlog.get_logger("http")
 def create_app(ports: Ports) -> ASGIApp:
     """The API on these ports."""
     app = Starlette(
-        routes=[*segment_routes(ports), *webhook_routes(ports), *admin_routes(ports)],
+        routes=[
+            *segment_routes(ports),
+            *mparticle_routes(ports),
+            *webhook_routes(ports),
+            *admin_routes(ports),
+        ],
         exception_handlers={
             HTTPException: handle_http_exception,
             FeedError: handle_feed_error,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +16,10 @@ from runtime.errors import Overloaded, TryAgainError
 _TITLES: Final = {
     400: ("malformed", "The request cannot be read"),
     401: ("unauthorized", "The credentials are missing or wrong"),
+    403: ("forbidden", "These credentials are not for this"),
     404: ("not-found", "There is nothing here"),
     405: ("method-not-allowed", "This method is not for this address"),
+    408: ("timeout", "The request did not come in time"),
     409: ("conflict", "This contradicts what is there"),
     413: ("too-large", "More than is taken at once"),
     415: ("unsupported-content", "This kind of content is not taken"),
@@ -35,8 +37,9 @@ def problem(
     detail: str,
     errors: Sequence[Problem] = (),
     headers: Mapping[str, str] | None = None,
+    told: Callable[[Problem], dict[str, Any]] = Problem._asdict,
 ) -> Response:
-    """An `application/problem+json` answer."""
+    """An `application/problem+json` answer. `told` is how each error is written."""
     code, title = _TITLES.get(status, ("error", "The request was not carried out"))
     body: dict[str, Any] = {
         "type": f"/problems/{code}",
@@ -47,7 +50,7 @@ def problem(
         "request_id": request.state.request_id,
     }
     if errors:
-        body["errors"] = [error._asdict() for error in errors[:_ERRORS_SHOWN]]
+        body["errors"] = [told(error) for error in errors[:_ERRORS_SHOWN]]
     return Response(msgspec.json.encode(body), status, dict(headers or {}), "application/problem+json")
 
 

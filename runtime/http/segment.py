@@ -7,16 +7,17 @@ import binascii
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from domain.records import entry_of
 from feeds.segment import BATCH_LIMIT, parse_call, write_key_in
 from runtime.http.body import read_body
 from runtime.http.problems import problem
 from runtime.http.segment_settings import settings_route
+from runtime.http.taking_in import take_in
 from runtime.ports import Ports
 
 #: Path → the type of its calls, `None` where each call says it. The short ones are the browser client's.
@@ -73,8 +74,11 @@ def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[R
             feed = await _feed_of(ports, key)
             if feed is None:
                 return _unknown_key(request)
-        records = parse_call(feed, call, body, ports.now())
-        await ports.append([entry_of(record) for record in records])
+        taken = await take_in(ports, feed, {}, lambda: parse_call(feed, call, body, ports.now()))
+        if taken.problems:
+            # 200, as at Segment, whose clients would send all of it again or give all of it up.
+            answer = msgspec.json.encode({"success": True, "refused": taken.refused})
+            return Response(answer, 200, media_type="application/json")
         return Response(_DONE, 200, media_type="application/json")
 
     return endpoint

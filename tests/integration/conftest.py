@@ -17,6 +17,8 @@ from tests.servers import wait_until
 
 WRITE_KEY = "integration-write-key"
 PUSH_SECRET = "integration-push-secret"
+MPARTICLE_SECRET = "mparticle-key:mparticle-secret"
+VENDOR_SECRET = "integration-vendor-secret"
 TOOLS_SECRET = "whsec_" + base64.b64encode(b"integration-tools-secret-of-32by").decode()
 
 
@@ -56,6 +58,8 @@ def roundtrip() -> Iterator[Roundtrip]:
         "ROUNDTRIP_APP_WRITE_KEY": WRITE_KEY,
         "ROUNDTRIP_PUSH_WEBHOOK_SECRET": PUSH_SECRET,
         "ROUNDTRIP_TOOLS_SECRET": TOOLS_SECRET,
+        "ROUNDTRIP_MPARTICLE_SECRET": MPARTICLE_SECRET,
+        "ROUNDTRIP_VENDOR_SECRET": VENDOR_SECRET,
     }
     with platform(Path(__file__).with_name("workspace.yaml"), environment) as ours:
         yield Roundtrip(ours)

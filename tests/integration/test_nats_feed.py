@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -150,8 +151,8 @@ def test_a_message_on_which_the_format_fails_is_poison_after_bounded_deliveries(
     async def run(url: str) -> None:
         stop, client = asyncio.Event(), await connect(url)
 
-        async def put_aside(item: Quarantined) -> None:
-            aside.append(item)
+        async def put_aside(items: Sequence[Quarantined]) -> None:
+            aside.extend(items)
             stop.set()
 
         async def nothing(*_: object) -> None:
