@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from uuid import uuid4
 
 import psycopg
@@ -13,7 +17,21 @@ from sqlalchemy import make_url
 from adapters.database import APPLICATION_ROLE
 from runtime.embedded.nats import start_nats
 from runtime.embedded.postgres import start_postgres
-from tests.servers import temporary_home
+from tests.servers import REPOSITORY, temporary_home
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Feeds and connectors are found by entry points, which an editable install only learns when it is made:
+    after pyproject.toml has named another one it is made again."""
+    if hasattr(config, "workerinput"):
+        return
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    named = {(group, *one) for group, ones in project["entry-points"].items() for one in ones.items()}
+    known = {(one.group, one.name, one.value) for one in distribution("roundtrip").entry_points}
+    if not named <= known:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-e", str(REPOSITORY)]
+        subprocess.run(command, check=True)
+
 
 _TEMPLATE = "roundtrip_template"
 
