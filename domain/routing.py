@@ -7,15 +7,19 @@ once: whoever leaves the audience and comes back gets no second message.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from domain.audiences.splits import in_share
 from domain.outbound import Change
 from domain.profiles import Profile, consented
+
+#: The reason that a member of an audience's holdout is not told.
+HELD_OUT: Final = "in the audience's holdout"
 
 
 class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
-    outbound records form a batch."""
+    outbound records form a batch, `holdout` the percent of the audience that is not told to anybody."""
 
     connection: str
     audience: str
@@ -23,6 +27,7 @@ class Destination(NamedTuple):
     fields: tuple[tuple[str, str, str], ...]
     changes: frozenset[str]
     max_batch: int
+    holdout: float = 0
 
 
 class Routed(NamedTuple):
@@ -50,6 +55,8 @@ def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]
     fields, missing = _fields(profile, destination) if member else ({}, "")
     if member and not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"
+    if member and held_out(profile, destination):
+        missing = HELD_OUT
     wanted = fields if member and not missing else None
     if wanted == told:
         return [Withheld(destination, missing)] if missing else []
@@ -63,6 +70,13 @@ def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]
     elif missing:
         decisions.append(Withheld(destination, missing))
     return decisions
+
+
+def held_out(profile: Profile, destination: Destination) -> bool:
+    """Whether the person is of the share of the audience that nobody is told of."""
+    return destination.holdout > 0 and in_share(
+        f"holdout:{destination.audience}", profile.id, 0, destination.holdout
+    )
 
 
 def _fields(profile: Profile, destination: Destination) -> tuple[dict[str, Any], str]:

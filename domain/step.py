@@ -215,6 +215,7 @@ class _Step:
             {name: attribute.value for name, attribute in profile.attributes.items()},
             {purpose: consent.given for purpose, consent in profile.consent.items()},
             profile.memberships,
+            profile.id,
         )
         for audience in compiled.in_order(wanted):
             verdict = compiled.evaluate(audience, person, now)

@@ -159,7 +159,7 @@ def plan_of(workspace: Workspace | None) -> Plan:
         return Plan(compile_audiences({}), {}, {})
     destinations: dict[str, tuple[Destination, ...]] = {}
     for name, connection in workspace.connections.items():
-        destination = destination_of(name, connection)
+        destination = destination_of(name, connection, workspace.audiences[connection.audience].holdout)
         destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
     return Plan(
         compile_audiences(workspace.audiences),
@@ -175,7 +175,7 @@ def rules_of(workspace: Workspace) -> Rules:
     return Rules(kinds, workspace.identity.blocked)
 
 
-def destination_of(name: str, connection: Connection) -> Destination:
+def destination_of(name: str, connection: Connection, holdout: float = 0) -> Destination:
     """A connection as routing needs it."""
     wire = connector(connection.connector)
     fields = tuple((field, *source.split(".", 1)) for field, source in connection.fields.items())
@@ -186,4 +186,5 @@ def destination_of(name: str, connection: Connection) -> Destination:
         fields=tuple((field, kind, key) for field, kind, key in fields),
         changes=wire.changes,
         max_batch=wire.max_batch,
+        holdout=holdout,
     )

@@ -11,37 +11,18 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from domain.audiences.comparisons import Comparison, Path, Where
-from domain.audiences.durations import Duration
+from domain.audiences.comparisons import Comparison, Path
+from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence, listed
+from domain.audiences.splits import Percent, Share
 from domain.audiences.words import Part, refusal, suggestion, text
 
-#: Greatest number that an event count may ask for; so many records a person and condition are kept.
-MOST_COUNTED: Final = 100
 #: Conditions may stand this deep in one another, and so many may stand in one audience.
 DEEPEST: Final = 50
 MOST_CONDITIONS: Final = 1_000
 
 _is_audience_name: Final = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
-
-
-def _listed(value: Any) -> Any:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise refusal("a list of at least one is expected here: begin each with a dash, or put them in [ ]")
-    return value
-
-
-def _counted(value: Any) -> Any:
-    if type(value) is not int or not 0 <= value <= MOST_COUNTED:
-        raise refusal(f"{value!r} cannot be counted to: write a whole number from 0 to {MOST_COUNTED}")
-    return value
-
-
-def _at_least_one(value: Any) -> Any:
-    if value == 0:
-        raise refusal("everybody has at least 0: write 1 or more, or at_most: 0 for never")
-    return _counted(value)
 
 
 def _audience_name(value: Any) -> Any:
@@ -53,62 +34,7 @@ def _audience_name(value: Any) -> Any:
     return value
 
 
-EventName = Annotated[str, BeforeValidator(text), Field(min_length=1, max_length=500)]
 AudienceName = Annotated[str, BeforeValidator(_audience_name)]
-Count = Annotated[int, BeforeValidator(_counted), Field(ge=0, le=MOST_COUNTED)]
-
-
-class EventCount(Part):
-    """How often an event happened: ever, or in the last `within`. By default at least once."""
-
-    event: EventName
-    within: Duration | None = None
-    at_least: Annotated[int, BeforeValidator(_at_least_one), Field(ge=1, le=MOST_COUNTED)] | None = None
-    at_most: Count | None = None
-    exactly: Count | None = None
-    where: Where = {}
-
-    @property
-    def bounds(self) -> tuple[int, int | None]:
-        """The least and the greatest count that hold; `None` where there is no greatest."""
-        if self.exactly is not None:
-            return self.exactly, self.exactly
-        if self.at_most is not None:
-            return self.at_least or 0, self.at_most
-        return self.at_least or 1, None
-
-    @model_validator(mode="after")
-    def _one_question(self) -> EventCount:
-        if self.exactly is not None and (self.at_least is not None or self.at_most is not None):
-            raise refusal("'exactly' stands alone: leave it out, or leave out at_least and at_most")
-        least, most = self.bounds
-        if most is not None and least > most:
-            raise refusal(f"no count is at least {least} and at most {most}: exchange the two")
-        return self
-
-
-class Answer(Part):
-    """An event that answers a sequence's first one; with `same`, only where that property is equal."""
-
-    event: EventName
-    same: Path | None = None
-    where: Where = {}
-
-
-class Sequence(Part):
-    """An event that none of the answers followed within a length of time."""
-
-    event: EventName
-    then_none: Annotated[tuple[Answer, ...], Field(min_length=1, max_length=8), BeforeValidator(_listed)]
-    within: Duration
-    where: Where = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_a_window(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "within" not in value:
-            raise refusal("'then_none' needs the time in which to wait for an answer: add within: 24h")
-        return value
 
 
 class AttributeCondition(Comparison):
@@ -130,12 +56,22 @@ class InAudience(Part):
     in_audience: AudienceName
 
 
+class InSplit(Part):
+    """The person is in a share of everybody that a split's name decides, always the same for the same name.
+
+    `share` is in percent: 10 is the first tenth, [10, 55] all from there to 55 percent.
+    """
+
+    split: Annotated[str, BeforeValidator(text)]
+    share: Share
+
+
 class AllOf(Part):
-    all_: Annotated[tuple[Condition, ...], Field(min_length=1), BeforeValidator(_listed)] = Field(alias="all")
+    all_: Annotated[tuple[Condition, ...], Field(min_length=1), BeforeValidator(listed)] = Field(alias="all")
 
 
 class AnyOf(Part):
-    any_: Annotated[tuple[Condition, ...], Field(min_length=1), BeforeValidator(_listed)] = Field(alias="any")
+    any_: Annotated[tuple[Condition, ...], Field(min_length=1), BeforeValidator(listed)] = Field(alias="any")
 
 
 class Not(Part):
@@ -148,9 +84,20 @@ _KINDS: Final[dict[str, type[Part]]] = {
     "attribute": AttributeCondition,
     "consent": ConsentCondition,
     "in_audience": InAudience,
+    "split": InSplit,
     "all": AllOf,
     "any": AnyOf,
     "not": Not,
+}
+
+
+#: The word beside `event` → the model that reads such a condition; with none of them it is a count.
+_EVENT_KINDS: Final[dict[str, type[Part]]] = {
+    "then": Sequence,
+    "then_none": Sequence,
+    "sum": EventSum,
+    "first": FirstOrLast,
+    "last": FirstOrLast,
 }
 
 
@@ -176,17 +123,21 @@ def _one_kind(value: Any) -> Any:
 def _tag(value: Any) -> str | None:
     if isinstance(value, Part):
         return f"<{type(value).__name__}>"
-    if "then_none" in value:
-        return "<Sequence>"
+    for word, kind in _EVENT_KINDS.items():
+        if "event" in value and word in value:
+            return f"<{kind.__name__}>"
     return next((f"<{kind.__name__}>" for word, kind in _KINDS.items() if word in value), None)
 
 
 Condition = Annotated[
     Annotated[EventCount, Tag("<EventCount>")]
+    | Annotated[EventSum, Tag("<EventSum>")]
+    | Annotated[FirstOrLast, Tag("<FirstOrLast>")]
     | Annotated[Sequence, Tag("<Sequence>")]
     | Annotated[AttributeCondition, Tag("<AttributeCondition>")]
     | Annotated[ConsentCondition, Tag("<ConsentCondition>")]
     | Annotated[InAudience, Tag("<InAudience>")]
+    | Annotated[InSplit, Tag("<InSplit>")]
     | Annotated[AllOf, Tag("<AllOf>")]
     | Annotated[AnyOf, Tag("<AnyOf>")]
     | Annotated[Not, Tag("<Not>")],
@@ -217,10 +168,16 @@ def _inner(condition: Any) -> list[Any]:
 
 
 class Audience(Part):
-    """Who belongs to it, and what it is for."""
+    """Who belongs to it, and what it is for.
+
+    Members of an audience in `exclude` do not belong. Of the members, `holdout` percent are told to no
+    destination, always the same ones, so that it can be measured what telling the others has brought.
+    """
 
     description: str = ""
     match: Annotated[Condition, BeforeValidator(_bounded)]
+    exclude: tuple[AudienceName, ...] = ()
+    holdout: Percent = 0
 
 
 for _part in (AllOf, AnyOf, Not, Audience):
@@ -245,7 +202,8 @@ def conditions_of(condition: Condition) -> Iterator[Condition]:
 
 def references_of(audience: Audience) -> frozenset[str]:
     """The audiences that this one refers to directly."""
-    return frozenset(c.in_audience for c in conditions_of(audience.match) if isinstance(c, InAudience))
+    referred = {c.in_audience for c in conditions_of(audience.match) if isinstance(c, InAudience)}
+    return frozenset(referred.union(audience.exclude))
 
 
 class InvalidAudiences(ValueError):

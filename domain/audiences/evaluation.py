@@ -13,16 +13,19 @@ from domain.audiences.definition import (
     Audience,
     Condition,
     ConsentCondition,
-    EventCount,
     InAudience,
+    InSplit,
     Not,
-    Sequence,
     conditions_of,
     dependency_order,
     references_of,
 )
-from domain.audiences.leaves import REASONS, CountLeaf, Event, Finding, Leaf, SequenceLeaf
+from domain.audiences.events import EventCondition, EventCount, EventSum, FirstOrLast, Sequence
+from domain.audiences.leaves import CountLeaf, EventLeaf, FirstOrLastLeaf, SumLeaf
 from domain.audiences.matching import matcher, value_at
+from domain.audiences.occurrences import REASONS, Event, Finding
+from domain.audiences.sequences import SequenceLeaf
+from domain.audiences.splits import in_share
 
 __all__ = ["CompiledAudiences", "Conditions", "Event", "Person", "Verdict", "compile_audiences"]
 
@@ -37,6 +40,7 @@ class Person(NamedTuple):
     attributes: Mapping[str, Any]
     consent: Mapping[str, bool]
     memberships: Container[str]
+    id: str = ""
 
 
 class Verdict(NamedTuple):
@@ -48,6 +52,7 @@ class Verdict(NamedTuple):
     because: tuple[int, ...]
 
 
+Leaf = EventLeaf | SequenceLeaf
 _Evaluate = Callable[[Person, int], Finding]
 _TRUE = Finding(True, None, ())
 _FALSE = Finding(False, None, ())
@@ -63,13 +68,14 @@ class CompiledAudiences:
         self._leaves: dict[str, Leaf] = {}
         self._evaluate: dict[str, _Evaluate] = {}
         self._dependants = _dependants(audiences, self.names)
+        self._split: set[str] = set()
         by_leaf: dict[str, set[str]] = {}
         by_attribute: dict[str, set[str]] = {}
         by_consent: dict[str, set[str]] = {}
         for name in self.names:
             for condition in conditions_of(audiences[name].match):
                 match condition:
-                    case EventCount() | Sequence():
+                    case EventCount() | EventSum() | FirstOrLast() | Sequence():
                         leaf = self._leaf(condition)
                         by_leaf.setdefault(leaf.id, set()).add(name)
                     case AttributeCondition():
@@ -77,7 +83,9 @@ class CompiledAudiences:
                             by_attribute.setdefault(part, set()).add(name)
                     case ConsentCondition():
                         by_consent.setdefault(condition.consent, set()).add(name)
-            self._evaluate[name] = self._compile(audiences[name].match)
+                    case InSplit():
+                        self._split.add(name)
+            self._evaluate[name] = self._compile_audience(audiences[name])
         self._by_attribute = {key: self._with_dependants(names) for key, names in by_attribute.items()}
         self._by_consent = {key: self._with_dependants(names) for key, names in by_consent.items()}
         self._by_event: dict[str, list[tuple[Leaf, tuple[str, ...]]]] = {}
@@ -145,22 +153,28 @@ class CompiledAudiences:
         known = set(names)
         return self.in_order(known.union(*(self._dependants[name] for name in known)))
 
-    def _leaf(self, condition: EventCount | Sequence) -> Leaf:
-        leaf = CountLeaf(condition) if isinstance(condition, EventCount) else SequenceLeaf(condition)
+    def _leaf(self, condition: EventCondition) -> Leaf:
+        leaf = _leaf_of(condition)
         return self._leaves.setdefault(leaf.id, leaf)
 
     def _open_to_strangers(self) -> tuple[str, ...]:
-        """The audiences that somebody belongs to of whom nothing is known, or may by time alone."""
+        """The audiences that somebody may belong to of whom nothing is known but the id."""
         nobody: set[str] = set()
         stranger = Person({}, {}, {}, nobody)
         for name in self.names:
             if self.evaluate(name, stranger, 0).member:
                 nobody.add(name)
-        return self._with_dependants(nobody)
+        return self._with_dependants(nobody | self._split)
+
+    def _compile_audience(self, audience: Audience) -> _Evaluate:
+        match = self._compile(audience.match)
+        if not audience.exclude:
+            return match
+        return _all([match, *(_not(_in_audience(name)) for name in audience.exclude)])
 
     def _compile(self, condition: Condition) -> _Evaluate:
         match condition:
-            case EventCount() | Sequence():
+            case EventCount() | EventSum() | FirstOrLast() | Sequence():
                 leaf = self._leaf(condition)
                 return lambda person, now: leaf.find(person.conditions.get(leaf.id), now)
             case AttributeCondition():
@@ -170,8 +184,10 @@ class CompiledAudiences:
                 purpose, wanted = condition.consent, condition.is_ == "given"
                 return lambda person, now: _TRUE if person.consent.get(purpose) is wanted else _FALSE
             case InAudience():
-                audience = condition.in_audience
-                return lambda person, now: _TRUE if audience in person.memberships else _FALSE
+                return _in_audience(condition.in_audience)
+            case InSplit():
+                split, (low, high) = condition.split, condition.share
+                return lambda person, now: _TRUE if in_share(split, person.id, low, high) else _FALSE
             case AllOf():
                 return _all([self._compile(each) for each in condition.all_])
             case AnyOf():
@@ -191,6 +207,22 @@ def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> di
         for referred in references_of(audiences[name]):
             dependants[referred] |= {name} | dependants[name]
     return dependants
+
+
+def _leaf_of(condition: EventCondition) -> Leaf:
+    match condition:
+        case EventCount():
+            return CountLeaf(condition)
+        case EventSum():
+            return SumLeaf(condition)
+        case FirstOrLast():
+            return FirstOrLastLeaf(condition)
+        case Sequence():
+            return SequenceLeaf(condition)
+
+
+def _in_audience(audience: str) -> _Evaluate:
+    return lambda person, now: _TRUE if audience in person.memberships else _FALSE
 
 
 def _soonest(findings: list[Finding]) -> int | None:

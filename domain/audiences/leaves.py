@@ -1,87 +1,122 @@
-"""The two kinds of condition that remember events, each a mergeable fold with bounded state.
-
-State is lists of the newest occurrences, newest first, each `[occurred_at, position, …]`. "The newest N of a
-union" is commutative, associative and idempotent, so neither order of arrival nor duplicates matter.
-"""
+"""Counts, sums, first and last occurrences: each a mergeable fold with bounded state."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
 
-from domain.audiences.definition import EventCount, Sequence
-from domain.audiences.matching import properties_matcher, value_at
+from domain.audiences.events import MOST_COUNTED, SUM_LIMIT, EventCount, EventSum, FirstOrLast
+from domain.audiences.matching import OPERATORS, properties_matcher, value_at
+from domain.audiences.occurrences import REASONS, Event, Finding, Occurrence, insert, meaning_id, union
 
-#: So many first events, and so many of each answer, a sequence remembers of one person.
-SEQUENCE_LIMIT: Final = 32
-#: So many positions an answer names as its reason.
-REASONS: Final = 10
-_KEY_LIMIT: Final = 100
-
-Occurrence = list[Any]
+_MICRO: Final = 1_000_000
 
 
-class Event(NamedTuple):
-    """One thing a person did. `occurred_at` is in microseconds, and not after the log's time."""
-
-    name: str
-    occurred_at: int
-    position: int
-    properties: Mapping[str, Any]
-
-
-class Finding(NamedTuple):
-    """Whether a condition holds, the next log time at which that may change by itself, and the positions
-    of the records that make it hold."""
-
-    holds: bool
-    due: int | None
-    because: tuple[int, ...]
-
-
-def insert(newest: list[Occurrence], occurrence: Occurrence, limit: int) -> bool:
-    """Puts an occurrence in its place among the newest; true when it is one of them and was not there."""
-    key = (occurrence[0], occurrence[1])
-    at = 0
-    for at, other in enumerate(newest):  # noqa: B007
-        held = (other[0], other[1])
-        if held == key:
-            return False
-        if held < key:
-            break
-    else:
-        at = len(newest)
-    if at >= limit:
-        return False
-    newest.insert(at, occurrence)
-    del newest[limit:]
-    return True
-
-
-def union(a: list[Occurrence], b: list[Occurrence], limit: int) -> list[Occurrence]:
-    """The newest of both."""
-    every = {(each[0], each[1]): each for each in (*a, *b)}
-    return [every[key] for key in sorted(every, reverse=True)[:limit]]
-
-
-def _id(kind: str, meaning: Any) -> str:
-    canonical = json.dumps([kind, meaning], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+def micro(value: float) -> int:
+    """A value in millionths, rounded half away from zero as SQL rounds, so that sums are exact."""
+    return int(Decimal(float(value) * _MICRO).to_integral_value(ROUND_HALF_UP))
 
 
 class CountLeaf:
-    """How often an event happened. Keeps as many of the newest as it takes to tell."""
+    """How often an event happened. Keeps as many occurrences as it takes to tell; of a window both of whose
+    ends move, the newest `MOST_COUNTED`."""
 
     def __init__(self, condition: EventCount) -> None:
-        meaning = condition.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        self.id = _id("count", meaning)
+        self.id = meaning_id("count", condition)
         self.names = (condition.event,)
         self._matches = properties_matcher(condition.where)
-        self._within = condition.within
+        self._window = condition.window
         self._least, self._most = condition.bounds
-        self._limit = max(self._least, 0 if self._most is None else self._most + 1, 1)
+        self._edges = [n for n in (self._least, None if self._most is None else self._most + 1) if n]
+        sliding = self._window.within is not None and self._window.before is not None
+        self._limit = MOST_COUNTED if sliding else max(*self._edges, 1) if self._edges else 1
+        # What is longer ago than so much becomes more with time, and the oldest are there first.
+        self._oldest = self._window.before is not None and not sliding
+        self._sliding = sliding
+
+    def empty(self) -> list[Occurrence]:
+        return []
+
+    def fold(self, state: list[Occurrence], event: Event) -> bool:
+        if not self._window.takes(event.occurred_at):
+            return False
+        if self._matches is not None and not self._matches(event.properties):
+            return False
+        return insert(state, [event.occurred_at, event.position], self._limit, self._oldest)
+
+    def merge(self, a: list[Occurrence], b: list[Occurrence]) -> list[Occurrence]:
+        return union(a, b, self._limit, self._oldest)
+
+    def find(self, state: list[Occurrence] | None, now: int) -> Finding:
+        inside = [each for each in state or () if self._window.holds(each[0], now)]
+        count = len(inside)
+        holds = count >= self._least and (self._most is None or count <= self._most)
+        because = tuple(each[1] for each in inside[:REASONS]) if holds else ()
+        return Finding(holds, self._due(state or [], count, now), because)
+
+    def _due(self, kept: list[Occurrence], count: int, now: int) -> int | None:
+        """When so many have entered or left the window that the answer may change."""
+        window = self._window
+        if self._sliding:
+            changes = [window.next_change(each[0], now) for each in kept]
+            return min((at for at in changes if at is not None), default=None)
+        if window.within is not None:
+            leaving = [kept[edge - 1][0] + window.within for edge in self._edges if edge <= count]
+            return min(leaving, default=None)
+        if window.before is not None:
+            entering = [kept[e - 1][0] + window.before for e in self._edges if count < e <= len(kept)]
+            return min(entering, default=None)
+        return None
+
+
+class SumLeaf:
+    """What a property adds up to. Keeps the newest `MOST_COUNTED` occurrences that have it as a number."""
+
+    def __init__(self, condition: EventSum) -> None:
+        self.id = meaning_id("sum", condition)
+        self.names = (condition.event,)
+        self._matches = properties_matcher(condition.where)
+        self._path = condition.sum
+        self._window = condition.window
+        self._checks = [(OPERATORS[word], micro(amount)) for word, amount in condition.operations.items()]
+
+    def empty(self) -> list[Occurrence]:
+        return []
+
+    def fold(self, state: list[Occurrence], event: Event) -> bool:
+        value = value_at(event.properties, self._path)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < SUM_LIMIT:
+            return False
+        if not self._window.takes(event.occurred_at):
+            return False
+        if self._matches is not None and not self._matches(event.properties):
+            return False
+        return insert(state, [event.occurred_at, event.position, micro(value)], MOST_COUNTED)
+
+    def merge(self, a: list[Occurrence], b: list[Occurrence]) -> list[Occurrence]:
+        return union(a, b, MOST_COUNTED)
+
+    def find(self, state: list[Occurrence] | None, now: int) -> Finding:
+        kept = state or []
+        inside = [each for each in kept if self._window.holds(each[0], now)]
+        total = sum(each[2] for each in inside)
+        holds = all(check(total, operand) for check, operand in self._checks)
+        changes = [self._window.next_change(each[0], now) for each in kept]
+        due = min((at for at in changes if at is not None), default=None)
+        return Finding(holds, due, tuple(each[1] for each in inside[:REASONS]) if holds else ())
+
+
+class FirstOrLastLeaf:
+    """The first or the last occurrence, and whether its properties are as asked."""
+
+    def __init__(self, condition: FirstOrLast) -> None:
+        self.id = meaning_id("occurrence", condition)
+        self.names = (condition.event,)
+        self._matches = properties_matcher(condition.where)
+        which, occasion = condition.occasion
+        self._oldest = which == "first"
+        self._meets = properties_matcher(occasion.where)
+        self._window = occasion.window
 
     def empty(self) -> list[Occurrence]:
         return []
@@ -89,99 +124,20 @@ class CountLeaf:
     def fold(self, state: list[Occurrence], event: Event) -> bool:
         if self._matches is not None and not self._matches(event.properties):
             return False
-        return insert(state, [event.occurred_at, event.position], self._limit)
+        meets = self._meets is None or self._meets(event.properties)
+        return insert(state, [event.occurred_at, event.position, meets], 1, self._oldest)
 
     def merge(self, a: list[Occurrence], b: list[Occurrence]) -> list[Occurrence]:
-        return union(a, b, self._limit)
+        return union(a, b, 1, self._oldest)
 
     def find(self, state: list[Occurrence] | None, now: int) -> Finding:
-        """An event is within the last d while `occurred_at > now − d`."""
-        kept = state or []
-        if self._within is None:
-            count, due = len(kept), None
-        else:
-            since = now - self._within
-            count = sum(1 for each in kept if each[0] > since)
-            due = self._next(kept, count)
-        holds = count >= self._least and (self._most is None or count <= self._most)
-        because = tuple(each[1] for each in kept[: min(count, REASONS)]) if holds else ()
-        return Finding(holds, due, because)
-
-    def _next(self, kept: list[Occurrence], count: int) -> int | None:
-        """When so many have left the window that the answer changes."""
-        assert self._within is not None
-        edges = [n - 1 for n in (self._least, None if self._most is None else self._most + 1) if n]
-        leaving = [kept[edge][0] + self._within for edge in edges if edge < count]
-        return min(leaving) if leaving else None
-
-
-class SequenceLeaf:
-    """An event that none of the answers followed in time. State: the first events, then each answer's."""
-
-    def __init__(self, condition: Sequence) -> None:
-        meaning = condition.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        self.id = _id("sequence", meaning)
-        self.names = tuple(dict.fromkeys((condition.event, *(a.event for a in condition.then_none))))
-        self._first = condition.event
-        self._matches = properties_matcher(condition.where)
-        self._within = condition.within
-        self._answers = [(a.event, a.same, properties_matcher(a.where)) for a in condition.then_none]
-
-    def empty(self) -> list[list[Occurrence]]:
-        return [[] for _ in range(len(self._answers) + 1)]
-
-    def fold(self, state: list[list[Occurrence]], event: Event) -> bool:
-        changed = False
-        properties = event.properties
-        if event.name == self._first and (self._matches is None or self._matches(properties)):
-            keys = [_key(properties, same) for _, same, _ in self._answers]
-            changed = insert(state[0], [event.occurred_at, event.position, keys], SEQUENCE_LIMIT)
-        for index, (name, same, matches) in enumerate(self._answers, 1):
-            if event.name == name and (matches is None or matches(properties)):
-                occurrence = [event.occurred_at, event.position, _key(properties, same)]
-                changed = insert(state[index], occurrence, SEQUENCE_LIMIT) or changed
-        return changed
-
-    def merge(self, a: list[list[Occurrence]], b: list[list[Occurrence]]) -> list[list[Occurrence]]:
-        return [union(of_a, of_b, SEQUENCE_LIMIT) for of_a, of_b in zip(a, b, strict=True)]
-
-    def find(self, state: list[list[Occurrence]] | None, now: int) -> Finding:
-        """Holds from the first event's time + `within` on; both ends of the wait belong to it."""
         if not state:
             return Finding(False, None, ())
-        due: int | None = None
-        because = []
-        for first in state[0]:
-            if self._answered(first, state):
-                continue
-            end = first[0] + self._within
-            if end <= now:
-                because.append(first[1])
-            elif due is None or end < due:
-                due = end
-        return Finding(True, None, tuple(because[:REASONS])) if because else Finding(False, due, ())
-
-    def _answered(self, first: Occurrence, state: list[list[Occurrence]]) -> bool:
-        begin, end = first[0], first[0] + self._within
-        for index, (name, same, _) in enumerate(self._answers, 1):
-            key = first[2][index - 1]
-            for answer in state[index]:
-                if not begin <= answer[0] <= end or (name == self._first and answer[1] == first[1]):
-                    continue
-                if same is None or (key is not None and answer[2] == key):
-                    return True
-        return False
+        [[at, position, meets]] = state
+        if not meets or not self._window.takes(at):
+            return Finding(False, None, ())
+        holds = self._window.holds(at, now)
+        return Finding(holds, self._window.next_change(at, now), (position,) if holds else ())
 
 
-Leaf = CountLeaf | SequenceLeaf
-
-
-def _key(properties: Mapping[str, Any], path: str | None) -> Any:
-    """What `same` compares: a plain value as it is, anything longer by its digest."""
-    if path is None:
-        return None
-    value = value_at(properties, path)
-    if value is None or isinstance(value, (bool, int, float)):
-        return None if value is None else [type(value).__name__ == "bool", value]
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= _KEY_LIMIT else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+EventLeaf = CountLeaf | SumLeaf | FirstOrLastLeaf

@@ -1,13 +1,15 @@
 """What each comparison means: a value, or its absence, against an operator's operand.
 
 Null is the same as not being there. What is not there meets `is_not` and `exists: false` alone. Numbers are
-compared with numbers and text with text; across kinds nothing is equal, more or less. true and false are
-not numbers.
+compared with numbers, as IEEE 754 doubles, and text with text, by code points; across kinds nothing is equal,
+more or less. true and false are not numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
+from operator import ge, gt, le, lt
 from typing import Any, Final
 
 from domain.audiences.comparisons import Comparison
@@ -23,12 +25,31 @@ def _kind(value: Any) -> str:
     return "text" if isinstance(value, str) else "other"
 
 
+def as_number(value: float) -> float:
+    """A number as it is compared: what an integer has beyond a double's digits does not count."""
+    try:
+        return float(value) + 0.0  # Without it, there are two zeros.
+    except OverflowError:
+        return inf if value > 0 else -inf
+
+
 def _equal(value: Any, operand: Any) -> bool:
-    return _kind(value) == _kind(operand) and bool(value == operand)
+    kind = _kind(value)
+    if kind == "number" and _kind(operand) == kind:
+        return as_number(value) == as_number(operand)
+    return kind == _kind(operand) and kind != "other" and bool(value == operand)
 
 
-def _comparable(value: Any, operand: Any) -> bool:
-    return _kind(value) == _kind(operand) and _kind(value) in ("number", "text")
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def check(value: Any, operand: Any) -> bool:
+        kind = _kind(value)
+        if kind != _kind(operand):
+            return False
+        if kind == "number":
+            return compare(as_number(value), as_number(operand))
+        return kind == "text" and compare(value, operand)
+
+    return check
 
 
 def _contains(value: Any, operand: Any) -> bool:
@@ -37,14 +58,14 @@ def _contains(value: Any, operand: Any) -> bool:
     return isinstance(value, list) and any(_equal(each, operand) for each in value)
 
 
-_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "is": lambda value, operand: value is not None and _equal(value, operand),
     "is_not": lambda value, operand: value is None or not _equal(value, operand),
     "in": lambda value, operand: any(_equal(value, each) for each in operand),
-    "greater_than": lambda value, operand: _comparable(value, operand) and value > operand,
-    "at_least": lambda value, operand: _comparable(value, operand) and value >= operand,
-    "less_than": lambda value, operand: _comparable(value, operand) and value < operand,
-    "at_most": lambda value, operand: _comparable(value, operand) and value <= operand,
+    "greater_than": _ordered(gt),
+    "at_least": _ordered(ge),
+    "less_than": _ordered(lt),
+    "at_most": _ordered(le),
     "contains": _contains,
     "starts_with": lambda value, operand: isinstance(value, str) and value.startswith(operand),
     "exists": lambda value, operand: (value is not None) == operand,
@@ -68,7 +89,7 @@ def value_at(values: Mapping[str, Any], path: str) -> Any:
 
 def matcher(comparison: Comparison) -> Matcher:
     """Whether all operators of a comparison hold of a value."""
-    checks = [(_OPERATORS[word], operand) for word, operand in comparison.operations.items()]
+    checks = [(OPERATORS[word], operand) for word, operand in comparison.operations.items()]
     if len(checks) == 1:
         [(only, operand)] = checks
         return lambda value: only(value, operand)

@@ -5,7 +5,9 @@ It shares nothing with the evaluator but the definition's form, which it reads a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 SECOND = 1_000_000
@@ -27,11 +29,13 @@ class Known(NamedTuple):
     history: Sequence[Happened]
     attributes: Mapping[str, Any]
     consent: Mapping[str, bool]
+    id: str = ""
 
 
 def holds(definitions: Mapping[str, Any], name: str, known: Known, now: int) -> bool:
     """Whether the person belongs to the audience at this moment."""
-    return _condition(definitions, definitions[name]["match"], known, now)
+    excluded = any(holds(definitions, other, known, now) for other in definitions[name].get("exclude", ()))
+    return not excluded and _condition(definitions, definitions[name]["match"], known, now)
 
 
 def length(text: str) -> int:
@@ -51,15 +55,50 @@ def _condition(definitions: Mapping[str, Any], one: Mapping[str, Any], known: Kn
         return known.consent.get(one["consent"]) is (one.get("is", "given") == "given")
     if "attribute" in one:
         return _meets(known.attributes.get(one["attribute"]), one)
-    if "then_none" in one:
-        return _unanswered(one, known, now)
-    return _counted(one, known, now)
+    if "split" in one:
+        low, high = one["share"] if isinstance(one["share"], list) else (0, one["share"])
+        digits = hashlib.md5(f"{one['split']}:{known.id}".encode()).hexdigest()[:8]
+        return low / 100 <= int(digits, 16) / 2**32 < high / 100
+    if "then" in one or "then_none" in one:
+        return _sequence(one, known, now)
+    matching = sorted(
+        (h for h in known.history if h.name == one["event"] and _where(h, one)),
+        key=lambda h: (h.at, h.position),
+    )
+    if "sum" in one:
+        numbers = [(h, h.properties.get(one["sum"])) for h in matching]
+        total = sum(n for h, n in numbers if type(n) in (int, float) and _in_window(h, one, now))
+        return one.get("at_least", total) <= total < one.get("less_than", total + 1)
+    for which, place in (("first", 0), ("last", -1)):
+        if which in one:
+            return bool(matching) and _occasion(matching[place], one[which], now)
+    return _counted(one, [h for h in matching if _in_window(h, one, now)])
 
 
-def _counted(one: Mapping[str, Any], known: Known, now: int) -> bool:
-    matching = [h for h in known.history if h.name == one["event"] and _where(h, one)]
-    if "within" in one:
-        matching = [h for h in matching if h.at > now - length(one["within"])]
+def _occasion(happened: Happened, asked: Mapping[str, Any], now: int) -> bool:
+    return _where(happened, asked) and _in_window(happened, asked, now)
+
+
+def _in_window(happened: Happened, one: Mapping[str, Any], now: int) -> bool:
+    within, before = one.get("within"), one.get("before")
+    if "between" in one:
+        before, within = one["between"]
+        if before[0] == "1" and "-" in before:
+            return _moment(before) <= happened.at < _moment(within)
+    if before is not None and "-" in before:
+        if happened.at >= _moment(before):
+            return False
+        before = None
+    if within is not None and happened.at <= now - length(within):
+        return False
+    return before is None or happened.at <= now - length(before)
+
+
+def _moment(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND
+
+
+def _counted(one: Mapping[str, Any], matching: list[Happened]) -> bool:
     count = len({h.position for h in matching})
     if "exactly" in one:
         return count == one["exactly"]
@@ -68,22 +107,28 @@ def _counted(one: Mapping[str, Any], known: Known, now: int) -> bool:
     return count >= one.get("at_least", 1)
 
 
-def _unanswered(one: Mapping[str, Any], known: Known, now: int) -> bool:
+def _sequence(one: Mapping[str, Any], known: Known, now: int) -> bool:
     wait = length(one["within"])
     for first in known.history:
-        if first.name != one["event"] or not _where(first, one) or first.at + wait > now:
+        if first.name != one["event"] or not _where(first, one):
+            continue
+        if "then_none" in one and first.at + wait > now:
             continue
         answers = [
             other
-            for answer in one["then_none"]
+            for answer in one.get("then", one.get("then_none", ()))
             for other in known.history
             if other.name == answer["event"]
             and other.position != first.position
-            and first.at <= other.at <= first.at + wait
+            and first.at <= other.at
+            and (
+                answer.get("within") == "ever"
+                or other.at <= first.at + (length(answer["within"]) if "within" in answer else wait)
+            )
             and _where(other, answer)
             and _same(first, other, answer.get("same"))
         ]
-        if not answers:
+        if bool(answers) == ("then" in one):
             return True
     return False
 

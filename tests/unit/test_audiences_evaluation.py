@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.audiences.definition import Audience
 from domain.audiences.evaluation import CompiledAudiences, Conditions, Event, Person, compile_audiences
-from domain.audiences.leaves import SEQUENCE_LIMIT
+from domain.audiences.sequences import SEQUENCE_LIMIT
+from tests.examples import examples
 from tests.unit.naive_audiences import Happened, Known, holds
 
 HOUR = 3_600_000_000
@@ -19,6 +20,19 @@ WHERE = st.sampled_from(
     [{}, {"n": {"at_least": 1}}, {"k": {"is": "x"}}, {"k": {"is_not": "x"}}, {"n": {"exists": False}}]
 )
 WITHIN = st.sampled_from(["1h", "2h", "5h", "1d"])
+WINDOW = st.sampled_from(
+    [
+        {},
+        {"within": "2h"},
+        {"within": "1d"},
+        {"before": "1h"},
+        {"before": "5h"},
+        {"between": ["1h", "3h"]},
+        {"within": "1d", "before": "2h"},
+        {"before": "1970-01-01T06:00:00"},
+        {"between": ["1970-01-01T02:00:00", "1970-01-01T11:00:00"]},
+    ]
+)
 
 
 @st.composite
@@ -27,10 +41,24 @@ def counts(draw: st.DrawFn) -> dict[str, Any]:
     found |= draw(
         st.sampled_from([{}, {"at_least": 2}, {"at_most": 1}, {"at_most": 0}, {"exactly": 2}, {"exactly": 0}])
     )
-    if draw(st.booleans()):
-        found["within"] = draw(WITHIN)
     where = draw(WHERE)
-    return found | ({"where": where} if where else {})
+    return found | draw(WINDOW) | ({"where": where} if where else {})
+
+
+@st.composite
+def sums(draw: st.DrawFn) -> dict[str, Any]:
+    found: dict[str, Any] = {"event": draw(st.sampled_from(NAMES)), "sum": "n"}
+    found |= draw(st.sampled_from([{"at_least": 1}, {"at_least": 0.5, "less_than": 2}, {"less_than": 1}]))
+    where = draw(WHERE)
+    return found | draw(WINDOW) | ({"where": where} if where else {})
+
+
+@st.composite
+def first_or_last(draw: st.DrawFn) -> dict[str, Any]:
+    where, asked = draw(WHERE), draw(WHERE)
+    occasion = draw(WINDOW) | ({"where": asked} if asked else {})
+    found = {"event": draw(st.sampled_from(NAMES)), draw(st.sampled_from(["first", "last"])): occasion}
+    return found | ({"where": where} if where else {}) if occasion else {"event": "A"}
 
 
 @st.composite
@@ -40,9 +68,11 @@ def sequences(draw: st.DrawFn) -> dict[str, Any]:
         answer: dict[str, Any] = {"event": draw(st.sampled_from(NAMES))}
         if draw(st.booleans()):
             answer["same"] = "k"
+        answer |= draw(st.sampled_from([{}, {}, {"within": "ever"}, {"within": "3h"}]))
         where = draw(WHERE)
         answers.append(answer | ({"where": where} if where else {}))
-    return {"event": draw(st.sampled_from(NAMES)), "then_none": answers, "within": draw(WITHIN)}
+    way = draw(st.sampled_from(["then", "then_none"]))
+    return {"event": draw(st.sampled_from(NAMES)), way: answers, "within": draw(WITHIN)}
 
 
 FACTS = st.sampled_from(
@@ -53,10 +83,12 @@ FACTS = st.sampled_from(
         {"attribute": "plan", "is_not": "pro"},
         {"attribute": "age", "at_least": 18},
         {"attribute": "age", "exists": False},
+        {"split": "test", "share": 40},
+        {"split": "test", "share": [40, 90.5]},
     ]
 )
 CONDITIONS = st.recursive(
-    st.one_of(counts(), sequences(), FACTS),
+    st.one_of(counts(), sums(), first_or_last(), sequences(), FACTS),
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"all": parts}),
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts}),
@@ -71,7 +103,8 @@ def definitions(draw: st.DrawFn) -> dict[str, Any]:
     """Two audiences, and a third that refers to the first."""
     first, second = draw(CONDITIONS), draw(CONDITIONS)
     third = {"all": [{"in_audience": "first"}, draw(CONDITIONS)]}
-    return {"first": {"match": first}, "second": {"match": second}, "third": {"match": third}}
+    excluding = {"exclude": ["second"]} if draw(st.booleans()) else {}
+    return {"first": {"match": first} | excluding, "second": {"match": second}, "third": {"match": third}}
 
 
 @st.composite
@@ -117,7 +150,7 @@ PEOPLE = st.tuples(
 
 
 @given(definitions(), histories(), PEOPLE)
-@settings(max_examples=600)
+@examples(600)
 def test_it_says_what_the_meaning_says_at_every_event_and_around_every_due_time(
     said: dict[str, Any], history: list[tuple[int, Event]], known: tuple[dict[str, Any], dict[str, bool]]
 ) -> None:
@@ -150,7 +183,7 @@ def test_it_says_what_the_meaning_says_at_every_event_and_around_every_due_time(
 
 
 @given(definitions(), histories(), st.permutations(range(10)))
-@settings(max_examples=300)
+@examples(300)
 def test_the_order_of_arrival_does_not_matter(
     said: dict[str, Any], history: list[tuple[int, Event]], order: list[int]
 ) -> None:
@@ -166,7 +199,7 @@ def test_the_order_of_arrival_does_not_matter(
 
 
 @given(definitions(), histories(), st.lists(st.integers(0, 2), min_size=10, max_size=10))
-@settings(max_examples=300)
+@examples(300)
 def test_merging_is_having_known_from_the_start(
     said: dict[str, Any], history: list[tuple[int, Event]], whose: list[int]
 ) -> None:

@@ -12,7 +12,7 @@ from domain.audiences.definition import Audience
 from domain.audiences.evaluation import compile_audiences
 from domain.profiles import decode_profile
 from domain.records import Identifier
-from domain.routing import Destination
+from domain.routing import Destination, held_out
 from domain.step import Inbound, Plan
 from tests.unit.memory import HOUR, Memory, record, rows
 
@@ -271,3 +271,26 @@ def test_the_table_of_memberships_says_what_the_profiles_say(history: list[Inbou
     }
     assert memory.memberships == said
     assert set(memory.graph.values()) <= set(memory.profiles)
+
+
+def test_whom_the_audience_holds_out_is_a_member_and_told_to_nobody() -> None:
+    everyone = {"everyone": Audience.model_validate({"match": {"event": "App Installed"}, "holdout": 30})}
+    destination = Destination(
+        "push",
+        "everyone",
+        "",
+        (("external_id", "identifier", "user_id"),),
+        frozenset({"add", "remove"}),
+        100,
+        30,
+    )
+    memory = Memory(Plan(compile_audiences(everyone), {}, {"everyone": (destination,)}))
+    people = [("user_id", f"person {n}") for n in range(400)]
+    memory.take_in(rows(*((HOUR + n, installed(HOUR, who)) for n, who in enumerate(people))))
+    told = {one["fields"]["external_id"] for one in memory.outbound()}
+    profiles = [memory.profile(Identifier(*who)) for who in people]
+    assert all("everyone" in profile.memberships for profile in profiles)
+    withheld = {p.id for p in profiles if not p.routed}
+    assert len(told) + len(withheld) == 400
+    assert 80 < len(withheld) < 160
+    assert {p.id for p in profiles if held_out(p, destination)} == withheld

@@ -1,0 +1,168 @@
+"""Compiles an audience to SQL that says who belongs to it at a moment: the same answer as the incremental
+evaluator's, from the history as it lies in the lake.
+
+The query is a sqlglot tree, so one compiler serves every engine: `compile_audience(…).sql(dialect="duckdb")`, or
+`"spark"`, `"trino"`. Each leaf of the definition becomes a common table expression of the profiles it speaks of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlglot import exp
+
+from domain.audiences.definition import (
+    AllOf,
+    AnyOf,
+    AttributeCondition,
+    Audience,
+    Condition,
+    ConsentCondition,
+    InAudience,
+    InSplit,
+    Not,
+    dependency_order,
+)
+from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence
+from domain.audiences.splits import bound
+from domain.audiences.sql import leaves
+from domain.audiences.sql.terms import Term, column, every, literal, negated, some
+
+COUNTED: Final = "counted"
+
+
+def compile_audience(
+    audiences: Mapping[str, Audience], name: str, now: int, position: int | None = None
+) -> exp.Select:
+    """A query for the profiles in an audience at log time `now` (microseconds), one column `profile`.
+
+    With `position`, records above it do not count. Raises `InvalidAudiences` as `compile_audiences` does.
+    """
+    order = dependency_order(audiences)
+    query = _Query(audiences, now, position)
+    for each in order[: order.index(name)]:
+        query.refer(each)
+    return query.select(name)
+
+
+class _Query:
+    def __init__(self, audiences: Mapping[str, Audience], now: int, position: int | None) -> None:
+        self._audiences = audiences
+        self._asked = leaves.Asked(now, position)
+        self._tables: dict[str, exp.Select] = {}
+        self._counts: dict[str, Term] = {}
+        self._names: set[str] = set()
+        self._needed: dict[str, set[str]] = {}
+
+    def refer(self, name: str) -> None:
+        """Makes an audience ready to be referred to."""
+        self._needed[f"audience_{name}"] = set()
+        self._tables[f"audience_{name}"] = self._members(name)
+
+    def select(self, name: str) -> exp.Select:
+        members = self._members(name)
+        wanted = self._reachable(members)
+        query = members
+        tables = {"person": leaves.everybody(), COUNTED: self._counted(), **self._tables}
+        for table, select in tables.items():
+            if table in wanted:
+                query = query.with_(table, as_=select, copy=False)
+        return query
+
+    def _reachable(self, select: exp.Select) -> set[str]:
+        """The common tables that a query needs, directly or through others."""
+        wanted: set[str] = set()
+        waiting = [select]
+        while waiting:
+            for found in waiting.pop().find_all(exp.Table):
+                if found.name in wanted:
+                    continue
+                wanted.add(found.name)
+                if found.name in self._tables:
+                    waiting.append(self._tables[found.name])
+        return wanted
+
+    def _members(self, name: str) -> exp.Select:
+        audience = self._audiences[name]
+        joined: dict[str, str] = {}
+        parts = [self._condition(audience.match, joined)]
+        for excluded in audience.exclude:
+            parts.append(negated(self._in(f"audience_{excluded}", joined)))
+        select = exp.select(column("profile", "p")).from_(
+            exp.alias_(exp.to_table("person"), "p", table=True, copy=False), copy=False
+        )
+        for table, alias in joined.items():
+            select = select.join(
+                exp.alias_(exp.to_table(table), alias, table=True, copy=False),
+                on=exp.EQ(this=column("profile", "p"), expression=column("profile", alias)),
+                join_type="left",
+                copy=False,
+            )
+        return select.where(every(exp.paren(part, copy=False) for part in parts), copy=False)
+
+    def _condition(self, condition: Condition, joined: dict[str, str]) -> Term:
+        match condition:
+            case EventCount() if not leaves.slides(condition):
+                return self._count(condition, joined)
+            case (
+                EventCount()
+                | EventSum()
+                | FirstOrLast()
+                | Sequence()
+                | AttributeCondition()
+                | ConsentCondition()
+            ):
+                leaf = leaves.leaf_of(condition, self._asked)
+                table = f"leaf_{leaf.id}"
+                self._tables.setdefault(table, leaf.select)
+                inside = self._in(table, joined)
+                return negated(inside) if leaf.violators else inside
+            case InAudience():
+                return self._in(f"audience_{condition.in_audience}", joined)
+            case InSplit():
+                return _split(condition)
+            case AllOf():
+                return every(exp.paren(self._condition(each, joined), copy=False) for each in condition.all_)
+            case AnyOf():
+                return some(exp.paren(self._condition(each, joined), copy=False) for each in condition.any_)
+            case Not():
+                return negated(self._condition(condition.not_, joined))
+
+    def _in(self, table: str, joined: dict[str, str]) -> Term:
+        alias = joined.setdefault(table, f"j{len(joined)}")
+        return negated(exp.Is(this=column("profile", alias), expression=exp.null()))
+
+    def _count(self, condition: EventCount, joined: dict[str, str]) -> Term:
+        """Counts that need no ranking are counted together, in one pass over the events."""
+        id, term = leaves.count_of(condition, self._asked)
+        self._counts[id] = term
+        self._names.add(condition.event)
+        alias = joined.setdefault(COUNTED, f"j{len(joined)}")
+        count = exp.Coalesce(this=column(id, alias), expressions=[literal(0)])
+        least, most = condition.bounds
+        bounds: list[Term] = [exp.GTE(this=count, expression=literal(least))]
+        if most is not None:
+            bounds.append(exp.LTE(this=count.copy(), expression=literal(most)))
+        return every(bounds)
+
+    def _counted(self) -> exp.Select:
+        return leaves.counts(self._counts, self._names, self._asked)
+
+
+def _split(condition: InSplit) -> Term:
+    low, high = condition.share
+    told = exp.DPipe(
+        this=literal(f"{condition.split}:"),
+        expression=exp.cast(column("profile", "p"), exp.DType.TEXT, copy=False),
+    )
+    place = exp.DPipe(
+        this=literal("0"),
+        expression=exp.Substring(this=exp.MD5(this=told), start=literal(1), length=literal(8)),
+    )
+    return every(
+        [
+            exp.GTE(this=place, expression=literal(bound(low))),
+            exp.LT(this=place.copy(), expression=literal(bound(high))),
+        ]
+    )

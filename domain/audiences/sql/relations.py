@@ -1,0 +1,88 @@
+"""The relations that a compiled audience asks, and what each leaf of a definition asks of them.
+
+- `events(position, occurred_at, node, name, texts, numbers, truths, lists, objects)`
+- `attributes(position, occurred_at, priority, node, name, texts, …)`: one row for each attribute that a record set
+- `consents(position, occurred_at, node, purpose, given)`
+- `identity(node, profile)`: which profile an identifier leads to, as of the moment that is asked about
+
+Times are microseconds. `node` is whose record it is; a profile's records are those of all its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlglot import exp
+
+from domain.audiences.sql.terms import Term, column, every, literal
+from domain.audiences.windows import Window
+
+#: Newest first, and oldest first.
+NEWEST: Final = "DESC"
+OLDEST: Final = "ASC"
+
+
+def upto(table: str, position: int | None) -> list[Term]:
+    """Only what the log said up to a position."""
+    if position is None:
+        return []
+    return [exp.LTE(this=column("position", table), expression=literal(position))]
+
+
+def of_events(name: str, window: Window, position: int | None) -> list[Term]:
+    """Events of a name, between the ends of a window that stay."""
+    terms: list[Term] = [exp.EQ(this=column("name", "e"), expression=literal(name)), *upto("e", position)]
+    at = column("occurred_at", "e")
+    if window.since is not None:
+        terms.append(exp.GTE(this=at, expression=literal(window.since)))
+    if window.until is not None:
+        terms.append(exp.LT(this=at.copy(), expression=literal(window.until)))
+    return terms
+
+
+def in_window(at: Term, window: Window, now: int) -> list[Term]:
+    """Between the ends of a window that move."""
+    terms: list[Term] = []
+    if window.within is not None:
+        terms.append(exp.GT(this=at.copy(), expression=literal(now - window.within)))
+    if window.before is not None:
+        terms.append(exp.LTE(this=at.copy(), expression=literal(now - window.before)))
+    return terms
+
+
+def of_people(table: str, columns: Iterable[Term], where: Iterable[Term]) -> exp.Select:
+    """Rows of a relation, with the profile whose they are."""
+    return (
+        exp.select(column("profile", "i"), *columns)
+        .from_(exp.alias_(exp.to_table(table), table[0], table=True, copy=False), copy=False)
+        .join(
+            exp.alias_(exp.to_table("identity"), "i", table=True, copy=False),
+            on=exp.EQ(this=column("node", table[0]), expression=column("node", "i")),
+            copy=False,
+        )
+        .where(every(where), copy=False)
+    )
+
+
+def ranked(rows: exp.Select, order: Sequence[tuple[Term, str]]) -> exp.Select:
+    """The rows with `place`: their number among the profile's, from 1."""
+    ordered = [exp.Ordered(this=term, desc=way == NEWEST, nulls_first=False) for term, way in order]
+    place = exp.Window(
+        this=exp.RowNumber(), partition_by=[column("profile", "i")], order=exp.Order(expressions=ordered)
+    )
+    return rows.select(exp.alias_(place, "place", copy=False), copy=False)
+
+
+def by_time(way: str, table: str = "e") -> list[tuple[Term, str]]:
+    return [(column("occurred_at", table), way), (column("position", table), way)]
+
+
+def first_of(rows: exp.Select, many: int, columns: Iterable[str] = ("*",)) -> exp.Select:
+    """Of ranked rows, so many of each profile."""
+    names = [exp.Star() if name == "*" else column(name) for name in columns]
+    return (
+        exp.select(*names)
+        .from_(rows.subquery("ranked", copy=False), copy=False)
+        .where(exp.LTE(this=column("place"), expression=literal(many)), copy=False)
+    )
