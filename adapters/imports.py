@@ -40,9 +40,16 @@ def begin_import(connection: Connection, new: Progress) -> Progress:
     return Progress._make(row)
 
 
-def move_import(connection: Connection, at: Progress) -> None:
-    driver_of(connection).execute(
+class ImportMovedError(Exception):
+    """Another process runs the same import: whoever meets this stops, and its batch is not kept."""
+
+
+def move_import(connection: Connection, before: Progress, at: Progress) -> None:
+    """Moves the import on from `before`. Raises `ImportMovedError` where it does not stand there."""
+    moved = driver_of(connection).execute(
         "UPDATE import_progress SET number = %s, taken = %s, known = %s, rejected = %s, rejected_bytes = %s,"
-        " done = %s WHERE id = %s",
-        (at.number, at.taken, at.known, at.rejected, at.rejected_bytes, at.done, at.id),
+        " done = %s WHERE id = %s AND number = %s AND NOT done",
+        (at.number, at.taken, at.known, at.rejected, at.rejected_bytes, at.done, at.id, before.number),
     )
+    if not moved.rowcount:
+        raise ImportMovedError(f"{at.name}: another process imports it; wait for that one, or end it")

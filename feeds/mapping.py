@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -60,3 +61,10 @@ class Mapping(_Model):
         if self.type != "track" and (self.event or self.event_column):
             raise ValueError(f"rows of type '{self.type}' have no event; leave it out, or make them 'track'")
         return self
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every column that the mapping names."""
+        times = {self.time.column} if self.time else set()
+        named = {*self.identifiers.values(), *self.consent.values(), self.id, self.event_column}
+        return frozenset((named | times | {one.column for one in self.values.values()}) - {""})

@@ -1,4 +1,4 @@
-"""Rows out of a stream of bytes: CSV, NDJSON and Parquet, in bounded memory, each row with its number.
+"""Rows out of a stream of text: CSV and NDJSON, in bounded memory, each row with its number.
 
 A row that cannot be read is given as `Rejected` and the next one follows; a file that cannot be read at all
 raises `FileError`.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
-
-import pyarrow
-import pyarrow.parquet
 
 from feeds.feed import FeedError
 from feeds.reading import check_depth, read_json
@@ -22,7 +19,6 @@ LINE_LIMIT: Final = 1024 * 1024
 LINES_LIMIT: Final = 1_000
 COLUMNS_LIMIT: Final = 2_000
 _CHUNK: Final = 1024 * 1024
-_PARQUET_ROWS: Final = 5_000
 
 
 class FileError(Exception):
@@ -30,10 +26,11 @@ class FileError(Exception):
 
 
 class Row(NamedTuple):
-    """A row: column → value. `number` is its line in the file (CSV, NDJSON) or its place in it, from 1."""
+    """A row: column → value. `number` is its line in the file; it was read from about `size` bytes."""
 
     number: int
     values: dict[str, Any]
+    size: int = 0
 
 
 class Rejected(NamedTuple):
@@ -46,19 +43,6 @@ class Rejected(NamedTuple):
 
 
 Rows = Iterator[Row | Rejected]
-
-
-def read_rows(kind: str, stream: BinaryIO, delimiter: str = ",") -> Rows:
-    """The rows of a stream of this kind: `csv`, `ndjson` or `parquet` (which has to be seekable)."""
-    match kind:
-        case "csv":
-            return read_csv(stream, delimiter)
-        case "ndjson":
-            return read_ndjson(stream)
-        case "parquet":
-            return read_parquet(stream)
-        case _:
-            raise FileError(f"'{kind}' is no kind of file; csv, ndjson and parquet are")
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
@@ -98,9 +82,9 @@ def read_ndjson(stream: BinaryIO) -> Rows:
             yield Rejected(number, error.problems[0].code, error.problems[0].detail, _shown(line))
             continue
         if isinstance(said, dict):
-            yield Row(number, said)
+            yield Row(number, said, len(line))
         else:
-            yield Rejected(number, "not_an_object", "a line is a JSON object", said)
+            yield Rejected(number, "not_an_object", "a line is a JSON object", _shown(line))
 
 
 class _TooManyLines(Exception):
@@ -133,6 +117,10 @@ class _Source:
 
     def begin(self) -> None:
         self.row = []
+
+    @property
+    def size(self) -> int:
+        return sum(len(line or b"") for line in self.row)
 
     def take_back(self) -> None:
         """All lines of the row at hand but the first: it is that one which is wrong."""
@@ -177,7 +165,7 @@ def read_csv(stream: BinaryIO, delimiter: str = ",") -> Rows:
                 if b"\x00" in (source.row[0] or b""):
                     yield Rejected(number, "nul_character", "text may not contain U+0000", None)
                 else:
-                    yield Row(number, values)
+                    yield Row(number, values, source.size)
             elif cells:
                 yield Rejected(number, "ragged", f"{width} cells are expected, here are {len(cells)}", cells)
             continue
@@ -192,21 +180,3 @@ def _broken(source: _Source, number: int, code: str, reason: str) -> Rejected:
 
 def _shown(line: bytes) -> str:
     return line.decode("utf-8", "replace").replace("\x00", "�")
-
-
-def read_parquet(stream: BinaryIO) -> Rows:
-    """Every row of a Parquet file."""
-    try:
-        file = pyarrow.parquet.ParquetFile(stream)
-        names = file.schema_arrow.names
-        if len(names) > COLUMNS_LIMIT:
-            raise FileError(f"a file has at most {COLUMNS_LIMIT} columns, this one has {len(names)}")
-        number = 0
-        for batch in file.iter_batches(_PARQUET_ROWS):
-            columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
-            make: Callable[..., dict[str, Any]] = dict
-            for cells in zip(*columns, strict=True):
-                number += 1
-                yield Row(number, make(zip(names, cells, strict=True)))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise FileError(f"not Parquet as it should be: {type(error).__name__}") from error

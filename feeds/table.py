@@ -1,172 +1,186 @@
-"""Rows as records, by a mapping. A row that does not fit is refused with a reason that names the column and
-never repeats its value."""
+"""Blocks of rows as records, by a mapping. A row that does not fit is rejected with a reason that names the
+column and never repeats its value."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from domain.identifiers import read_identifier
 from domain.records import Identifier, Record, derive_id
-from feeds.coercion import boolean, coercer, microseconds, read_time
-from feeds.mapping import Column
-from feeds.mapping import Mapping as TableMapping
+from feeds.blocks import Block
+from feeds.columns import read_booleans, read_column, read_moments
+from feeds.mapping import Mapping
+from feeds.rows import FileError, Rejected
 
-Row = Mapping[str, Any]
 _encode = msgspec.json.Encoder().encode
+#: What a record cannot hold: a number out of range, text that is none, a type that JSON does not know.
+_UNKEPT = (msgspec.ValidationError, OverflowError, UnicodeEncodeError, TypeError)
 
 
-class RowError(Exception):
-    """A row was refused. `code` is for programs."""
+class _Failed:
+    """The rows of a block that do not fit, each with the first reason that was found."""
 
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code, self.reason = code, reason
+    def __init__(self) -> None:
+        self.rows: dict[int, tuple[str, str]] = {}
+
+    def of(self, code: str, column: str) -> Callable[[int, str], None]:
+        def fail(index: int, reason: str) -> None:
+            self.rows.setdefault(index, (code, f"column '{column}' {reason}"))
+
+        return fail
 
 
-def record_maker(
-    feed: str, mapping: TableMapping, file: str, began_at: int
-) -> Callable[[int, dict[str, Any]], Record]:
-    """The function that makes a record of a row's number and values; it raises `RowError`.
+def block_reader(
+    feed: str, mapping: Mapping, file: str, began_at: int
+) -> Callable[[Block], Iterator[tuple[int, Record | Rejected]]]:
+    """The function that makes records of a block's rows, in order and with their numbers, the rejected ones
+    among them.
 
-    `file` is what tells this file's content from others'; `began_at` is the import's time in microseconds.
+    `file` is what tells this file's content from others'; `began_at` is the import's time in microseconds. It
+    raises `FileError` where the mapping names a column that the file has not.
     """
-    identifiers = tuple((kind, column, _getter(column)) for kind, column in mapping.identifiers.items())
-    checks = tuple((name, one.column, _reader(one)) for name, one in mapping.values.items())
-    consents = tuple((purpose, column, _getter(column)) for purpose, column in mapping.consent.items())
-    known_by = _getter(mapping.id) if mapping.id else None
-    event = _getter(mapping.event_column) if mapping.event_column else None
     place = "traits" if mapping.type == "identify" else "properties"
-    used = {*mapping.identifiers.values(), *mapping.consent.values(), mapping.id, mapping.event_column}
-    used |= {mapping.time.column} if mapping.time else set()
-    time, namespace = mapping.time, derive_id("file", file)
+    properties_at, traits_at = ("", place) if place == "traits" else (place, "")
+    namespace = derive_id("file", file)
 
-    def make(number: int, row: dict[str, Any]) -> Record:
-        message_id = f"{namespace}:{number}"
-        if known_by is not None:
-            message_id = _name(known_by(row), mapping.id)
-        values: dict[str, Any] = {}
-        if checks:
-            for name, column, read in checks:
-                try:
-                    found = read(row)
-                except ValueError as error:
-                    raise RowError("wrong_value", f"column '{column}' {error}") from None
-                if found is not None:
-                    values[name] = found
-        else:
-            values = {key: cell for key, cell in row.items() if cell not in (None, "") and key not in used}
-        occurred_at = began_at
-        if time is not None:
-            occurred_at = _when(row, time, began_at)
-        body: dict[str, Any] = {"row": row, place: values}
-        return Record(
-            feed=feed,
-            message_id=message_id,
-            type=mapping.type,
-            name=mapping.event if event is None else _name(event(row), mapping.event_column),
-            occurred_at=occurred_at,
-            identifiers=_identified(row, identifiers),
-            body=msgspec.Raw(_encode(body)),
-            properties_at=place if place == "properties" else "",
-            traits_at=place if place == "traits" else "",
-            consent=_consent(row, consents) if consents else {},
-        )
-
-    return make
-
-
-Get = Callable[[Row], Any]
-
-
-def _getter(column: str) -> Get:
-    if "." not in column:
-        return lambda row: row.get(column)
-    parts = column.split(".")
-
-    def dig(row: Row) -> Any:
-        if column in row:
-            return row[column]
-        found: Any = row
-        for part in parts:
-            found = found.get(part) if isinstance(found, dict) else None
-        return found
-
-    return dig
-
-
-def _reader(column: Column) -> Get:
-    get, coerce = _getter(column.column), coercer(column.kind, column.format)
-    bounded = column.min is not None or column.max is not None
-
-    def read(row: Row) -> Any:
-        cell = get(row)
-        if cell is None or cell == "":
-            if column.required:
-                raise ValueError("is empty, and a value is required")
-            return None
-        value = coerce(cell)
-        if column.one_of and value not in column.one_of:
-            raise ValueError("is none of the values that the mapping allows")
-        if bounded:
-            if not isinstance(value, (int, float)):
-                raise ValueError("is not a number, and has bounds")
-            if column.min is not None and value < column.min:
-                raise ValueError(f"is below {column.min:g}")
-            if column.max is not None and value > column.max:
-                raise ValueError(f"is above {column.max:g}")
-        return value
+    def read(block: Block) -> Iterator[tuple[int, Record | Rejected]]:
+        _check_names(block, mapping)
+        count, failed = len(block), _Failed()
+        ids: Iterable[Any] = [f"{namespace}:{number}" for number in block.numbers]
+        if mapping.id:
+            ids = _names(block.column(mapping.id), failed.of("no_name", mapping.id))
+        bodies = _values(block, mapping, failed)
+        times: Iterable[Any] = [began_at] * count
+        if mapping.time is not None:
+            column = mapping.time.column
+            found = read_moments(block.column(column), mapping.time, failed.of("unreadable_time", column))
+            times = found if None not in found else [began_at if at is None else at for at in found]
+        events: Iterable[Any] = [mapping.event] * count
+        if mapping.event_column:
+            events = _names(block.column(mapping.event_column), failed.of("no_name", mapping.event_column))
+        identified = _identified(block, mapping, failed)
+        consents = _consents(block, mapping, failed)
+        rejected = iter(sorted(block.rejected, key=lambda one: one.number))
+        waiting = next(rejected, None)
+        rows = zip(block.numbers, block.rows, ids, bodies, times, events, identified, consents, strict=True)
+        for index, (number, row, message_id, values, at, name, who, consent) in enumerate(rows):
+            while waiting is not None and waiting.number < number:
+                yield waiting.number, waiting
+                waiting = next(rejected, None)
+            if index in failed.rows:
+                yield number, Rejected(number, *failed.rows[index], row)
+                continue
+            try:
+                body = msgspec.Raw(_encode({"row": row, place: values}))
+            except _UNKEPT as error:
+                reason = f"the row cannot be kept ({type(error).__name__})"
+                yield number, Rejected(number, "not_kept", reason, None)
+                continue
+            yield (
+                number,
+                Record(
+                    feed=feed,
+                    message_id=message_id,
+                    type=mapping.type,
+                    name=name,
+                    occurred_at=at,
+                    identifiers=who,
+                    body=body,
+                    properties_at=properties_at,
+                    traits_at=traits_at,
+                    consent=consent,
+                ),
+            )
+        while waiting is not None:
+            yield waiting.number, waiting
+            waiting = next(rejected, None)
 
     return read
 
 
-def _name(cell: Any, column: str) -> str:
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        cell = str(cell)
-    if not isinstance(cell, str) or not cell or "\x1f" in cell:
-        raise RowError("no_name", f"column '{column}' has no text")
-    return cell if len(cell) <= 512 else "sha256:" + hashlib.sha256(cell.encode()).hexdigest()
+def _check_names(block: Block, mapping: Mapping) -> None:
+    if block.names is None:
+        return
+    there = set(block.names)
+    for column in mapping.columns:
+        if column not in there and column.partition(".")[0] not in there:
+            raise FileError(
+                f"the mapping names column '{column}', which the file has not; it has {', '.join(block.names)}"
+            )
 
 
-def _when(row: Row, time: Column, began_at: int) -> int:
-    cell = _getter(time.column)(row)
-    if cell is None or cell == "":
-        if time.required:
-            raise RowError("no_time", f"column '{time.column}' is empty, and a time is required")
-        return began_at
-    try:
-        return microseconds(read_time(cell, time.format))
-    except ValueError as error:
-        raise RowError("unreadable_time", f"column '{time.column}' {error}") from None
+def _values(block: Block, mapping: Mapping, failed: _Failed) -> list[dict[str, Any]]:
+    """Traits or properties of each row; those that are declared, or else all columns of no other use."""
+    if not mapping.values:
+        used = mapping.columns
+        return [
+            {key: cell for key, cell in row.items() if cell is not None and cell != "" and key not in used}
+            for row in block.rows
+        ]
+    names = tuple(mapping.values)
+    columns = [
+        read_column(block.column(one.column), one, failed.of("wrong_value", one.column))
+        for one in mapping.values.values()
+    ]
+    rows = zip(*columns, strict=True)
+    if not any(None in column for column in columns):
+        return [dict(zip(names, cells, strict=True)) for cells in rows]
+    return [
+        {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None} for cells in rows
+    ]
 
 
-def _identified(row: Row, kinds: tuple[tuple[str, str, Get], ...]) -> tuple[Identifier, ...]:
-    found = []
-    for kind, column, get in kinds:
-        cell = get(row)
-        if cell is None or cell == "":
-            continue
-        read = read_identifier(kind, str(cell))
-        if read is None:
-            raise RowError("unreadable_identifier", f"column '{column}' is no {kind}")
-        found.append(read)
-    if not found:
-        names = ", ".join(f"'{column}'" for _, column, _ in kinds)
-        raise RowError("no_identifier", f"a person is named by one of the columns {names}")
-    return tuple(found)
+def _names(cells: Sequence[Any], fail: Callable[[int, str], None]) -> list[str]:
+    names = []
+    for index, cell in enumerate(cells):
+        if isinstance(cell, int) and not isinstance(cell, bool):
+            cell = str(cell)
+        if not isinstance(cell, str) or not cell or "\x1f" in cell or "\x00" in cell:
+            fail(index, "has no text")
+            cell = ""
+        names.append(cell if len(cell) <= 512 else "sha256:" + hashlib.sha256(cell.encode()).hexdigest())
+    return names
 
 
-def _consent(row: Row, purposes: tuple[tuple[str, str, Get], ...]) -> dict[str, bool]:
-    given: dict[str, bool] = {}
-    for purpose, column, get in purposes:
-        cell = get(row)
-        if cell is None or cell == "":
-            continue
-        try:
-            given[purpose] = boolean(cell)
-        except ValueError as error:
-            raise RowError("wrong_consent", f"column '{column}' {error}") from None
-    return given
+def _identified(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[tuple[Identifier, ...]]:
+    columns = []
+    for kind, column in mapping.identifiers.items():
+        fail = failed.of("unreadable_identifier", column)
+        found: list[Identifier | None] = []
+        for index, cell in enumerate(block.column(column)):
+            read = None
+            if cell is not None and cell != "":
+                read = read_identifier(kind, cell if type(cell) is str else str(cell))
+                if read is None:
+                    fail(index, f"is no {kind}")
+            found.append(read)
+        columns.append(found)
+    rows: list[Any] = list(zip(*columns, strict=True))
+    if any(None in found for found in columns):
+        rows = [tuple(one for one in row if one is not None) for row in rows]
+        names = ", ".join(f"'{column}'" for column in mapping.identifiers.values())
+        for index, row in enumerate(rows):
+            if not row:
+                reason = f"a person is named by one of the columns {names}"
+                failed.rows.setdefault(index, ("no_identifier", reason))
+    return rows
+
+
+def _consents(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[dict[str, bool]]:
+    if not mapping.consent:
+        none: dict[str, bool] = {}
+        return [none] * len(block)
+    columns = [
+        read_booleans(block.column(column), failed.of("wrong_consent", column))
+        for column in mapping.consent.values()
+    ]
+    rows = list(zip(*columns, strict=True))
+    given = {
+        row: {purpose: said for purpose, said in zip(mapping.consent, row, strict=True) if said is not None}
+        for row in set(rows)
+    }
+    return list(map(given.__getitem__, rows))

@@ -6,12 +6,15 @@ behind the last batch that was committed; and as a row's record has one identity
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 from sqlalchemy import Engine
@@ -19,59 +22,55 @@ from sqlalchemy import Engine
 from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
 from adapters.log.append import append
-from domain.records import Entry, derive_id, entry_of
+from domain.records import Entry, Record, derive_id, entry_of
+from feeds.blocks import Block
+from feeds.files import read_blocks
 from feeds.mapping import Mapping
-from feeds.rows import Rejected, read_rows
-from feeds.table import RowError, record_maker
+from feeds.rows import FileError, Rejected
+from feeds.table import block_reader
 from runtime.failpoints import failpoint
-
-BATCH_ROWS: Final = 5_000
-BATCH_BYTES: Final = 8 * 1024 * 1024
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Batch(NamedTuple):
-    """Rows up to the one with `number`."""
+    """Rows up to the one with `number`: one transaction."""
 
     number: int
     entries: Sequence[Entry]
     rejected: Sequence[Rejected]
 
 
-def mapped(file: File, feed: str, mapping: Mapping, began_at: int) -> Iterator[tuple[int, Entry | Rejected]]:
-    """Each row's number, and what became of it. Raises `FileError`."""
-    make = record_maker(feed, mapping, file.digest, began_at)
-    for row in read_rows(file.kind, file.stream, mapping.delimiter):
-        if isinstance(row, Rejected):
-            yield row.number, row
-            continue
-        try:
-            yield row.number, entry_of(make(*row))
-        except RowError as error:
-            yield row.number, Rejected(row.number, error.code, error.reason, row.values)
-        except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
-            reason = f"the row cannot be kept ({type(error).__name__})"
-            yield row.number, Rejected(row.number, "not_kept", reason, None)
+def mapped(
+    file: File, feed: str, mapping: Mapping, began_at: int, after: int = 0
+) -> Iterator[tuple[int, list[tuple[int, Record | Rejected]]]]:
+    """Block by block the number of its last row, and of each row behind number `after` what became of it.
+
+    Raises `FileError`.
+    """
+    read = block_reader(feed, mapping, file.digest, began_at)
+    blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
+    while (block := _next(blocks, file.name)) is not None:
+        if block.last > after:
+            yield block.last, [item for item in read(block) if item[0] > after]
 
 
-def batches(rows: Iterable[tuple[int, Entry | Rejected]], after: int) -> Iterator[Batch]:
-    """The rows behind number `after`, in batches that are one transaction each."""
-    entries: list[Entry] = []
-    rejected: list[Rejected] = []
-    size, number = 0, after
-    for number, row in rows:
-        if number <= after:
-            continue
-        if isinstance(row, Rejected):
-            rejected.append(row)
-        else:
-            entries.append(row)
-            size += len(row.state)
-        if len(entries) + len(rejected) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield Batch(number, entries, rejected)
-            entries, rejected, size = [], [], 0
-    yield Batch(number, entries, rejected)
+def _next(blocks: Iterator[Block], name: str) -> Block | None:
+    try:
+        return next(blocks, None)
+    except OSError as error:
+        # A store that ends the reading, a disk's fault, a broken .gz: all that was read before is kept.
+        raise FileError(f"{name}: the reading broke off ({type(error).__name__}: {error})") from error
+
+
+def batches(file: File, feed: str, mapping: Mapping, began_at: int, after: int) -> Iterator[Batch]:
+    """The rows behind number `after`."""
+    for last, rows in mapped(file, feed, mapping, began_at, after):
+        yield Batch(
+            last,
+            [entry_of(row) for _, row in rows if isinstance(row, Record)],
+            [row for _, row in rows if isinstance(row, Rejected)],
+        )
 
 
 def run_import(
@@ -89,21 +88,39 @@ def run_import(
         progress = begin_import(connection, Progress(identity, feed, file.name, now))
     if progress.done:
         return progress
-    rows = mapped(file, feed, mapping, progress.started_at)
-    with _Aside(rejected_file(file.name), progress.rejected_bytes) as aside, ThreadPoolExecutor(1) as thread:
+    with (
+        _Aside(rejected_file(file.name), progress.rejected_bytes) as aside,
+        ThreadPoolExecutor(1) as thread,
+        _seldom_collected(),
+    ):
         under_way: Future[Progress] | None = None
-        for batch in batches(rows, progress.number):
+        for batch in batches(file, feed, mapping, progress.started_at, progress.number):
             # While one batch is committed, the next is read.
             if under_way is not None:
                 progress = under_way.result()
                 report(progress)
             under_way = thread.submit(_commit, engine, progress, batch, aside)
-        assert under_way is not None
-        progress = under_way.result()._replace(done=True)
+        if under_way is not None:
+            progress = under_way.result()
+        done = progress._replace(done=True)
         with engine.begin() as connection:
-            move_import(connection, progress)
-    report(progress)
-    return progress
+            move_import(connection, progress, done)
+    report(done)
+    return done
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Rows are many objects that live shortly and hold no circles: looking for circles among them every 700
+    takes as long as making them. And whoever waits for the server gets the interpreter back soon."""
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(500_000, 10, 10)
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
 
 
 def rejected_file(name: str) -> Path:
@@ -124,7 +141,7 @@ def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside) -> Pr
             rejected=before.rejected + len(batch.rejected),
             rejected_bytes=size,
         )
-        move_import(connection, progress)
+        move_import(connection, before, progress)
         failpoint("import.before_commit")
     failpoint("import.committed")
     return progress

@@ -1,13 +1,14 @@
-"""`roundtrip import`: a file's rows into the log, with a preview, a progress bar and the refused rows aside."""
+"""`roundtrip import`: files' rows into the log, with a preview, a progress bar and the refused rows aside."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -18,7 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from adapters.database import open_database
-from adapters.files import File, NoFileError, open_file
+from adapters.files import File, NoFileError, find_files, open_file
+from adapters.imports import ImportMovedError
 from adapters.imports import Progress as Imported
 from adapters.projections.definitions import load_workspace
 from feeds.mapping import Mapping
@@ -36,24 +38,36 @@ class ImportProblem(Exception):
 
 
 def import_file(
-    file: Annotated[str, typer.Argument(help="A path, or a URL as s3://bucket/users.csv.gz.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Paths, folders, URLs as s3://bucket/users.csv.gz, or patterns of them."),
+    ],
     feed: Annotated[str, typer.Option(help="The feed that the rows come in by.")],
     mapping: Annotated[Path, typer.Option("--mapping", "-m", help="How columns become records (YAML).")],
     kind: Annotated[str, typer.Option(help="csv, ndjson or parquet, where the name does not tell.")] = "",
     preview: Annotated[bool, typer.Option("--preview", help="Show the first rows' records only.")] = False,
 ) -> None:
-    """Import a file: CSV, NDJSON or Parquet, also .gz and .zst, from here or an object store.
+    """Import files: CSV, NDJSON or Parquet, also .gz and .zst, from here or an object store.
 
     Ended in the middle, the same command goes on and takes no row in twice.
     """
     try:
         rules = _mapping(mapping)
-        with open_file(file, kind) as opened:
-            if preview:
+        names = [name for pattern in files for name in find_files(pattern)]
+        if preview:
+            with open_file(names[0], kind) as opened:
                 _preview(opened, feed, rules)
-            else:
-                _import(opened, feed, rules)
-    except (ImportProblem, NoFileError, FileError) as error:
+            return
+        with open_engines(load_settings(os.environ)) as engines:
+            database = open_database(engines.database_url, application="import")
+            try:
+                _declared(database, feed)
+                for number, name in enumerate(names, 1):
+                    with open_file(name, kind) as opened:
+                        _import(database, opened, feed, rules, f"{number}/{len(names)}")
+            finally:
+                database.dispose()
+    except (ImportProblem, ImportMovedError, NoFileError, FileError) as error:
         typer.echo(f"roundtrip: {error}", err=True)
         raise typer.Exit(2) from None
 
@@ -71,37 +85,55 @@ def _mapping(path: Path) -> Mapping:
 
 
 def _preview(file: File, feed: str, mapping: Mapping) -> None:
-    for number, row in islice(mapped(file, feed, mapping, time.time_ns() // 1_000), _PREVIEWED):
+    """Each of the first rows as the record that it becomes, and its values beside the cells they come from."""
+    place = "traits" if mapping.type == "identify" else "properties"
+    _, rows = next(mapped(file, feed, mapping, time.time_ns() // 1_000), (0, []))
+    for number, row in rows[:_PREVIEWED]:
         if isinstance(row, Rejected):
             typer.echo(f"{number}: rejected: {row.code}: {row.reason}")
-        else:
-            typer.echo(f"{number}: {json.dumps(msgspec.json.decode(row.state), ensure_ascii=False)}")
+            continue
+        record = msgspec.json.decode(msgspec.json.encode(row))
+        typer.echo(f"{number}: {_json(record)}")
+        for name, one in mapping.values.items():
+            cell = record["body"]["row"].get(one.column)
+            typer.echo(f"    {name} ({one.kind}): {_json(cell)} → {_json(record['body'][place].get(name))}")
 
 
-def _import(file: File, feed: str, mapping: Mapping) -> None:
-    with open_engines(load_settings(os.environ)) as engines:
-        database = open_database(engines.database_url, application="import")
-        try:
-            _declared(database, feed)
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[rows]} rows, {task.fields[rejected]} rejected"),
-                TimeRemainingColumn(),
-            )
-            with Progress(*columns, console=console) as bar:
-                task = bar.add_task("importing", total=file.size, rows="0", rejected="0")
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
-                def show(at: Imported) -> None:
-                    rows = f"{at.taken + at.known:,}"
-                    bar.update(task, completed=file.tell(), rows=rows, rejected=f"{at.rejected:,}")
 
-                done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, show)
-        finally:
-            database.dispose()
-    typer.echo(f"{done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected.")
+def _import(database: Engine, file: File, feed: str, mapping: Mapping, place: str) -> None:
+    with _bar(file, place) as bar:
+        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar)
+    typer.echo(f"{file.name}: {done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected.")
     if done.rejected:
         typer.echo(f"The rejected rows are in {rejected_file(file.name)}, each with its number and reason.")
+
+
+@contextmanager
+def _bar(file: File, place: str) -> Iterator[Any]:
+    """Shows how far an import is, how many rows a second it takes in, and how long it still takes."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(
+            "{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s, {task.fields[rejected]:,} rejected"
+        ),
+        TimeRemainingColumn(),
+    )
+    began, first = time.monotonic(), 0
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(place, total=file.size, rows=0, rate=0.0, rejected=0)
+
+        def show(at: Imported) -> None:
+            nonlocal first
+            rows = at.taken + at.known + at.rejected
+            first = first or rows
+            rate = (rows - first) / max(time.monotonic() - began, 0.001)
+            bar.update(task, completed=file.tell(), rows=rows, rate=rate, rejected=at.rejected)
+
+        yield show
 
 
 def _declared(engine: Engine, feed: str) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.rows import LINE_LIMIT, FileError, Rejected, Row, read_csv, read_ndjson, read_parquet
+from feeds.rows import LINE_LIMIT, FileError, Rejected, Row, read_csv, read_ndjson
 
 
 def csv_rows(data: bytes) -> list[Row | Rejected]:
@@ -103,16 +101,3 @@ def test_no_bytes_bring_the_ndjson_reader_down(data: bytes) -> None:
 def test_every_object_is_read(objects: list[dict[str, int]]) -> None:
     data = "\n".join(json.dumps(one) for one in objects).encode()
     assert [row.values for row in read_ndjson(io.BytesIO(data)) if isinstance(row, Row)] == objects
-
-
-def test_parquet() -> None:
-    out = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({"a": ["x", None], "b": [1, 2]}), out)
-    rows = list(read_parquet(io.BytesIO(out.getvalue())))
-    assert rows == [Row(1, {"a": "x", "b": 1}), Row(2, {"a": None, "b": 2})]
-
-
-@given(st.binary(max_size=200))
-def test_no_bytes_bring_the_parquet_reader_down(data: bytes) -> None:
-    with pytest.raises(FileError):
-        list(read_parquet(io.BytesIO(data)))
