@@ -37,12 +37,14 @@ class SecretRef(Model):
 class Feed(Model):
     """Where records come in. `priority` decides between sources that disagree on an attribute: higher wins.
 
-    A feed of the format `files` takes in what an operator imports, and has no secret.
+    A feed of the format `files` takes in what an operator imports, and has no secret. `settings` are those of a
+    source that is pulled.
     """
 
     format: str
     secret: SecretRef | None = None
     priority: int = 0
+    settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _secret_where_needed(self) -> Feed:

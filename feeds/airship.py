@@ -11,18 +11,29 @@ Pairs with a connector by `body.push_id`, which Airship's send endpoint answers:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from domain.engagement import engagement
 from domain.records import Record
-from feeds.feed import FeedError, FeedFormat, InvalidError, Payload, Problem, UnverifiedError
+from feeds.feed import (
+    FeedError,
+    FeedFormat,
+    InvalidError,
+    Line,
+    Payload,
+    Problem,
+    Stream,
+    StreamRequest,
+    UnverifiedError,
+)
 from feeds.fields import identifiers_of, object_in, require_text, text_of, vendors
 from feeds.items import Item, gather, read_object
 from feeds.times import parse_time
 
+URL: Final = "https://connect.urbanairship.com"
 ACCEPT: Final = "application/vnd.urbanairship+x-ndjson; version=3;"
 _CHANNELS: Final = (
     "ios_channel",
@@ -32,14 +43,6 @@ _CHANNELS: Final = (
     "open_channel",
     "channel",
 )
-
-
-class Line(NamedTuple):
-    """One event of the stream. `offset` is where to go on after it; `problem` says why there is no record."""
-
-    offset: str
-    records: Sequence[Record]
-    problem: FeedError | None
 
 
 def read_line(feed: str, line: bytes, received_at: int) -> Line | None:
@@ -57,9 +60,26 @@ def read_line(feed: str, line: bytes, received_at: int) -> Line | None:
         return Line(offset, (), error)
 
 
-def request_body(offset: str) -> bytes:
-    """What to ask for: all that follows an offset; all that is kept, where there is none yet."""
-    return msgspec.json.encode({"resume_offset": offset} if offset else {"start": "EARLIEST"})
+def request(settings: Mapping[str, Any], secret: str, offset: str) -> StreamRequest:
+    """Asks for all that follows an offset, or for all that Airship still keeps where there is none yet; never
+    for both. Raises `ValueError` for settings that cannot be used."""
+    app_key, url = settings.get("app_key"), settings.get("url", URL)
+    if unknown := sorted(set(settings) - {"app_key", "url", "filters"}):
+        raise ValueError(f"settings.{unknown[0]}: a feed of this format has app_key, url and filters")
+    if not isinstance(app_key, str) or not app_key:
+        raise ValueError("settings.app_key: the app key of the Airship project is missing")
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        raise ValueError(f"settings.url: {url!r} is no address; in the EU it is https://connect.asnapieu.com")
+    wanted: dict[str, Any] = {"resume_offset": offset} if offset else {"start": "EARLIEST"}
+    if "filters" in settings:
+        wanted["filters"] = settings["filters"]
+    headers = {
+        "accept": ACCEPT,
+        "authorization": f"Bearer {secret}",
+        "content-type": "application/json",
+        "x-ua-appkey": app_key,
+    }
+    return StreamRequest(url.rstrip("/") + "/api/events", headers, msgspec.json.encode(wanted))
 
 
 def verify(payload: Payload, secret: str) -> None:
@@ -122,4 +142,4 @@ def _claims(feed: str, user: dict[str, Any], device: dict[str, Any]) -> Iterator
         yield vendors(feed, "channel", device.get(name))
 
 
-FEED: Final = FeedFormat(verify, parse)
+FEED: Final = FeedFormat(verify, parse, stream=Stream(request, read_line))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from domain.records import Record
 
@@ -74,13 +74,42 @@ class Payload(NamedTuple):
 JSON: Final = frozenset({"", "application/json", "text/json", "text/plain", "application/octet-stream"})
 
 
+class StreamRequest(NamedTuple):
+    """How a stream is opened: by POST."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Line(NamedTuple):
+    """One line of a stream. `offset` is where to go on after it, empty where it tells none; `problem` says why
+    there is no record."""
+
+    offset: str
+    records: Sequence[Record]
+    problem: FeedError | None = None
+
+
+class Stream(NamedTuple):
+    """A source that is pulled, line by line. `request` makes the request from the feed's settings, its secret and
+    the offset to go on after (empty: from the beginning), and raises `ValueError` for settings that cannot be
+    used. `read_line` reads a line of a feed, received at a time in microseconds; `None` for one that says
+    nothing."""
+
+    request: Callable[[Mapping[str, Any], str, str], StreamRequest]
+    read_line: Callable[[str, bytes, int], Line | None]
+
+
 class FeedFormat(NamedTuple):
     """A webhook format. `verify` raises `UnverifiedError`; `parse` raises the other `FeedError`s. `content` is
-    what a body's Content-Type may be, in lower case and without parameters."""
+    what a body's Content-Type may be, in lower case and without parameters. `stream` is for a source that is
+    pulled."""
 
     verify: Callable[[Payload, str], None]
     parse: Callable[[str, Payload], Sequence[Record]]
     content: frozenset[str] = JSON
+    stream: Stream | None = None
 
 
 def feed_formats() -> Mapping[str, EntryPoint]:

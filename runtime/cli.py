@@ -104,6 +104,16 @@ def deliver(
 
 
 @app.command()
+def pull() -> None:
+    """Pull the feeds whose vendors offer a stream. One process pulls a feed, further ones stand by."""
+    from runtime.pull.run import pull_until_stopped
+
+    _, engines = _external()
+    with _database(engines, "pull") as database:
+        uvloop.run(pull_until_stopped(database))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to this release's schema."""
     from runtime.migrate import migrate as run

@@ -24,7 +24,7 @@ from domain.identity_rules import Rules
 from domain.records import Row
 from domain.routing import Destination
 from domain.step import Plan
-from domain.workspace import FILES, Connection, Workspace
+from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.workspace_view import SEGMENT
 
@@ -99,6 +99,7 @@ def read_workspace(path: Path) -> Workspace:
     for name, feed in workspace.feeds.items():
         if feed.format not in (SEGMENT, FILES):
             _named(path, f"feeds.{name}.format", feed_format, feed.format)
+            _check_settings(path, name, feed)
     for name, connection in workspace.connections.items():
         _named(path, f"connections.{name}.connector", connector, connection.connector)
         try:
@@ -106,6 +107,17 @@ def read_workspace(path: Path) -> Workspace:
         except ValueError as error:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
     return workspace
+
+
+def _check_settings(path: Path, name: str, feed: Feed) -> None:
+    stream = feed_format(feed.format).stream
+    try:
+        if stream is not None:
+            stream.request(feed.settings, "", "")
+        elif feed.settings:
+            raise ValueError(f"settings: a feed of the format '{feed.format}' has none")
+    except ValueError as error:
+        raise WorkspaceError(f"{path}: feeds.{name}.{error}") from error
 
 
 def _named(path: Path, where: str, look_up: Any, name: str) -> None:

@@ -20,6 +20,7 @@ from runtime.embedded.private_file import replace
 from runtime.engines import Engines, open_engines
 from runtime.migrate import migrate
 from runtime.processes import Part, hold_home, run_parts
+from runtime.pull.run import is_pulled
 from runtime.settings import Settings
 
 PARTS: Final = ("serve", "pipeline", "relay", "deliver")
@@ -31,6 +32,7 @@ class Ready(NamedTuple):
     engines: Engines
     url: str
     environment: Mapping[str, str]
+    parts: tuple[str, ...]
 
 
 @contextmanager
@@ -55,12 +57,15 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
             "ROUNDTRIP_HTTP": f"{_bracketed(settings.http_host)}:{port}",
         }
         replace(settings.home / "http.json", json.dumps({"url": url}))
-        yield Ready(engines, url, environment)
+        # Most workspaces pull nothing, and need no process for it.
+        yield Ready(engines, url, environment, (*PARTS, "pull") if is_pulled(declared) else PARTS)
 
 
 def run(settings: Settings, ready: Ready, stop: Event, report: Callable[[str], None]) -> None:
     """Runs the parts until `stop` or a signal. Main thread only."""
-    parts = [Part(name, [sys.executable, "-m", "runtime.cli", name], ready.environment) for name in PARTS]
+    parts = [
+        Part(name, [sys.executable, "-m", "runtime.cli", name], ready.environment) for name in ready.parts
+    ]
     run_parts(parts, stop=stop, home=settings.home, engines=ready.engines.started, report=report)
 
 

@@ -287,8 +287,20 @@ def test_a_line_of_airships_stream_is_read_with_its_offset() -> None:
 
 
 def test_where_to_go_on_is_either_an_offset_or_the_beginning() -> None:
-    assert json.loads(airship.request_body("7")) == {"resume_offset": "7"}
-    assert json.loads(airship.request_body("")) == {"start": "EARLIEST"}
+    settings = {"app_key": "key"}
+    first, next = (airship.request(settings, "token", offset) for offset in ("", "7"))
+    assert json.loads(first.body) == {"start": "EARLIEST"}
+    assert json.loads(next.body) == {"resume_offset": "7"}
+    assert next.headers["authorization"] == "Bearer token"
+    assert next.url == "https://connect.urbanairship.com/api/events"
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"app_key": ""}, {"app_key": "k", "url": "x"}, {"app_key": "k", "u": 1}]
+)
+def test_settings_that_cannot_be_used_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="settings"):
+        airship.request(settings, "token", "")
 
 
 def test_hubspots_escapes_are_decoded_as_it_signs() -> None:
