@@ -23,7 +23,8 @@ SCHEMAS = {
     "events": pa.schema([*_WHO, ("name", pa.string()), *_VALUES]),
     "attributes": pa.schema([*_WHO, ("priority", pa.int64()), ("name", pa.string()), *_VALUES]),
     "consents": pa.schema([*_WHO, ("purpose", pa.string()), ("given", pa.bool_())]),
-    "identity": pa.schema([("node", pa.string()), ("profile", pa.string())]),
+    "identity": pa.schema([("node", pa.string()), ("who", pa.int32())]),
+    "person": pa.schema([("who", pa.int32()), ("profile", pa.string())]),
 }
 
 
@@ -46,6 +47,11 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 def lake(tables: Mapping[str, Iterable[dict[str, Any]]]) -> duckdb.DuckDBPyConnection:
     """A DuckDB with these rows in its relations, until the next one is asked for."""
     connection = _duckdb()
+    profiles = dict.fromkeys(row["profile"] for row in tables.get("identity", ()))
+    numbers = {profile: number for number, profile in enumerate(profiles, 1)}
+    who = [{"node": row["node"], "who": numbers[row["profile"]]} for row in tables.get("identity", ())]
+    person = [{"who": number, "profile": profile} for profile, number in numbers.items()]
+    tables = {**tables, "identity": who, "person": person}
     for name, schema in SCHEMAS.items():
         connection.register(name, pa.Table.from_pylist(list(tables.get(name, ())), schema=schema))
     return connection

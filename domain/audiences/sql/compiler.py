@@ -58,13 +58,13 @@ class _Query:
     def refer(self, name: str) -> None:
         """Makes an audience ready to be referred to."""
         self._needed[f"audience_{name}"] = set()
-        self._tables[f"audience_{name}"] = self._members(name)
+        self._tables[f"audience_{name}"] = self._members(name, "who")
 
     def select(self, name: str) -> exp.Select:
-        members = self._members(name)
+        members = self._members(name, "profile")
         wanted = self._reachable(members)
         query = members
-        tables = {"person": leaves.everybody(), COUNTED: self._counted(), **self._tables}
+        tables = {COUNTED: self._counted(), **self._tables}
         for table, select in tables.items():
             if table in wanted:
                 query = query.with_(table, as_=select, copy=False)
@@ -83,19 +83,19 @@ class _Query:
                     waiting.append(self._tables[found.name])
         return wanted
 
-    def _members(self, name: str) -> exp.Select:
+    def _members(self, name: str, told: str) -> exp.Select:
         audience = self._audiences[name]
         joined: dict[str, str] = {}
         parts = [self._condition(audience.match, joined)]
         for excluded in audience.exclude:
             parts.append(negated(self._in(f"audience_{excluded}", joined)))
-        select = exp.select(column("profile", "p")).from_(
+        select = exp.select(column(told, "p")).from_(
             exp.alias_(exp.to_table("person"), "p", table=True, copy=False), copy=False
         )
         for table, alias in joined.items():
             select = select.join(
                 exp.alias_(exp.to_table(table), alias, table=True, copy=False),
-                on=exp.EQ(this=column("profile", "p"), expression=column("profile", alias)),
+                on=exp.EQ(this=column("who", "p"), expression=column("who", alias)),
                 join_type="left",
                 copy=False,
             )
@@ -131,7 +131,7 @@ class _Query:
 
     def _in(self, table: str, joined: dict[str, str]) -> Term:
         alias = joined.setdefault(table, f"j{len(joined)}")
-        return negated(exp.Is(this=column("profile", alias), expression=exp.null()))
+        return negated(exp.Is(this=column("who", alias), expression=exp.null()))
 
     def _count(self, condition: EventCount, joined: dict[str, str]) -> Term:
         """Counts that need no ranking are counted together, in one pass over the events."""
@@ -154,7 +154,7 @@ def _split(condition: InSplit) -> Term:
     low, high = condition.share
     told = exp.DPipe(
         this=literal(f"{condition.split}:"),
-        expression=exp.cast(column("profile", "p"), exp.DType.TEXT, copy=False),
+        expression=column("profile", "p"),
     )
     place = exp.DPipe(
         this=literal("0"),

@@ -63,10 +63,6 @@ _COMPARE: Final[Mapping[str, type[exp.Binary]]] = {
 }
 
 
-def everybody() -> exp.Select:
-    return exp.select(column("profile")).distinct().from_("identity", copy=False)
-
-
 def slides(condition: EventCount) -> bool:
     """Whether both ends of the window move, so that the evaluator keeps a bounded number of the newest."""
     return condition.window.within is not None and condition.window.before is not None
@@ -89,7 +85,7 @@ def counts(terms: Mapping[str, Term], names: Iterable[str], asked: Asked) -> exp
     named = exp.In(this=column("name", "e"), expressions=[literal(name) for name in sorted(names)])
     columns = [exp.alias_(term, id, copy=False) for id, term in terms.items()]
     return of_people("events", columns, [named, *upto("e", asked.position)]).group_by(
-        column("profile", "i"), copy=False
+        column("who", "i"), copy=False
     )
 
 
@@ -115,9 +111,9 @@ def leaf_of(condition: Leaf, asked: Asked) -> LeafQuery:
 
 def _grouped(rows: exp.Select, having: Term) -> exp.Select:
     return (
-        exp.select(column("profile"))
+        exp.select(column("who"))
         .from_(rows.subquery("kept", copy=False), copy=False)
-        .group_by(column("profile"), copy=False)
+        .group_by(column("who"), copy=False)
         .having(having, copy=False)
     )
 
@@ -192,7 +188,7 @@ def _first_or_last(condition: FirstOrLast, asked: Asked) -> LeafQuery:
     if window.until is not None:
         terms.append(exp.LT(this=at.copy(), expression=literal(window.until)))
     held = (
-        exp.select(column("profile"))
+        exp.select(column("who"))
         .from_(one.subquery("one", copy=False), copy=False)
         .where(every(terms), copy=False)
     )
@@ -206,7 +202,7 @@ def _sequence(condition: Sequence, asked: Asked) -> LeafQuery:
         keys: list[Term] = [exp.alias_(key(answer.same, "e"), "k", copy=False)] if answer.same else []
         answers = _kept(answer.event, where_terms(answer.where, "e"), asked, keys)
         on: list[Term] = [
-            exp.EQ(this=column("profile", "a"), expression=column("profile", "f")),
+            exp.EQ(this=column("who", "a"), expression=column("who", "f")),
             exp.GTE(this=column("occurred_at", "a"), expression=column("occurred_at", "f")),
         ]
         wait = condition.wait_of(answer)
@@ -224,7 +220,7 @@ def _sequence(condition: Sequence, asked: Asked) -> LeafQuery:
         )
         answered.append(exp.Exists(this=inner))
     any_answer = exp.or_(*answered, copy=False)
-    query = exp.select(column("profile", "f")).distinct().from_(first.subquery("f", copy=False), copy=False)
+    query = exp.select(column("who", "f")).distinct().from_(first.subquery("f", copy=False), copy=False)
     if condition.then is not None:
         return LeafQuery(meaning_id("sequence", condition), query.where(any_answer, copy=False))
     ended = exp.LTE(this=column("occurred_at", "f"), expression=literal(asked.now - condition.within))
@@ -264,7 +260,7 @@ def _attribute(condition: AttributeCondition, asked: Asked) -> LeafQuery:
     rows = of_people(
         "attributes", [exp.alias_(told, "told", copy=False)], [named, *upto("a", asked.position)]
     )
-    query = first_of(ranked(rows, order), 1, ("profile",)).where(column("told"), copy=False)
+    query = first_of(ranked(rows, order), 1, ("who",)).where(column("told"), copy=False)
     return LeafQuery(meaning_id("attribute", condition), query, violators=absent)
 
 
@@ -284,5 +280,5 @@ def _consent(condition: ConsentCondition, asked: Asked) -> LeafQuery:
         ],
     )
     told = column("given") if wanted else negated(column("given"))
-    query = first_of(ranked(rows, by_time(NEWEST, "c")), 1, ("profile",)).where(told, copy=False)
+    query = first_of(ranked(rows, by_time(NEWEST, "c")), 1, ("who",)).where(told, copy=False)
     return LeafQuery(meaning_id("consent", condition), query)

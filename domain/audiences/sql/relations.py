@@ -3,9 +3,10 @@
 - `events(position, occurred_at, node, name, texts, numbers, truths, lists, objects)`
 - `attributes(position, occurred_at, priority, node, name, texts, …)`: one row for each attribute that a record set
 - `consents(position, occurred_at, node, purpose, given)`
-- `identity(node, profile)`: which profile an identifier leads to, as of the moment that is asked about
+- `identity(node, who)`: which person an identifier leads to, as of the moment that is asked about
+- `person(who, profile)`: everybody; `who` is a whole number, by which engines group and join faster than by text
 
-Times are microseconds. `node` is whose record it is; a profile's records are those of all its nodes.
+Times are microseconds. `node` is whose record it is; a person's records are those of all their nodes.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def in_window(at: Term, window: Window, now: int) -> list[Term]:
 
 
 def of_people(table: str, columns: Iterable[Term], where: Iterable[Term]) -> exp.Select:
-    """Rows of a relation, with the profile whose they are."""
+    """Rows of a relation, with the person whose they are."""
     return (
-        exp.select(column("profile", "i"), *columns)
+        exp.select(column("who", "i"), *columns)
         .from_(exp.alias_(exp.to_table(table), table[0], table=True, copy=False), copy=False)
         .join(
             exp.alias_(exp.to_table("identity"), "i", table=True, copy=False),
@@ -69,7 +70,7 @@ def ranked(rows: exp.Select, order: Sequence[tuple[Term, str]]) -> exp.Select:
     """The rows with `place`: their number among the profile's, from 1."""
     ordered = [exp.Ordered(this=term, desc=way == NEWEST, nulls_first=False) for term, way in order]
     place = exp.Window(
-        this=exp.RowNumber(), partition_by=[column("profile", "i")], order=exp.Order(expressions=ordered)
+        this=exp.RowNumber(), partition_by=[column("who", "i")], order=exp.Order(expressions=ordered)
     )
     return rows.select(exp.alias_(place, "place", copy=False), copy=False)
 

@@ -1,0 +1,87 @@
+"""What a record is in the analytical history: an event, the attributes that it set, the consents that it told.
+
+A row is told by a node, an identifier of the person's, and not by a profile: profiles are joined when the
+history is asked, so that a merge rewrites nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from domain.derived import event_name
+from domain.identity_rules import Rules
+from domain.records import Identifier, Record, dig, node_id
+
+_body: Final = msgspec.json.Decoder().decode
+
+
+class HappenedRow(NamedTuple):
+    """An event, with its properties."""
+
+    position: int
+    recorded_at: int
+    occurred_at: int
+    node: str
+    feed: str
+    name: str
+    properties: Mapping[str, Any]
+
+
+class AttributeRow(NamedTuple):
+    """One attribute that a record set. `priority` is the feed's, as it was then."""
+
+    position: int
+    recorded_at: int
+    occurred_at: int
+    node: str
+    priority: int
+    name: str
+    value: Any
+
+
+class ConsentRow(NamedTuple):
+    """One purpose that a record told about."""
+
+    position: int
+    recorded_at: int
+    occurred_at: int
+    node: str
+    purpose: str
+    given: bool
+
+
+HistoryRow = HappenedRow | AttributeRow | ConsentRow
+
+
+def anchor(record: Record, graph: Mapping[str, str], rules: Rules) -> str | None:
+    """The node that leads to whose record it is: of its identifiers that are somebody's, the one that says
+    first whose it is. `graph` has every node that the record may lead to, as it is after the record."""
+    usable = [i for i in record.identifiers if not rules.blocked(i) and node_id(i) in graph]
+    joining = [i for i in usable if rules.kind(i.kind).merges]
+
+    def priority(identifier: Identifier) -> int:
+        return rules.kind(identifier.kind).priority
+
+    leading = min(joining or usable, key=priority, default=None)
+    return node_id(leading) if leading is not None else None
+
+
+def history_of(
+    record: Record, position: int, recorded_at: int, node: str, priority: int
+) -> Iterator[HistoryRow]:
+    """The rows that a record is in the history. What it says of the future is taken as of its receipt."""
+    at = min(record.occurred_at, recorded_at)
+    body = None
+    if record.type in ("track", "page", "screen"):
+        body = _body(record.body)
+        properties = dig(body, record.properties_at) | record.properties
+        yield HappenedRow(position, recorded_at, at, node, record.feed, event_name(record), properties)
+    if record.traits_at:
+        traits = dig(body if body is not None else _body(record.body), record.traits_at)
+        for name, value in traits.items():
+            yield AttributeRow(position, recorded_at, at, node, priority, name, value)
+    for purpose, given in record.consent.items():
+        yield ConsentRow(position, recorded_at, at, node, purpose, given)
