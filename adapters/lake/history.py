@@ -51,9 +51,7 @@ class History:
                     kinds["attributes"].append(row)
                 case ConsentRow():
                     kinds["consents"].append(row)
-        tables = tables_of(
-            {n: [row for row in of if row.position > written[n]] for n, of in kinds.items()}
-        )
+        tables = tables_of({n: [row for row in of if row.position > written[n]] for n, of in kinds.items()})
         for name, table in tables.items():
             if upto > written[name]:
                 self._append(name, table, upto)
@@ -63,7 +61,9 @@ class History:
         for name in SCHEMAS:
             table = self._open(name)
             if table is not None and len(table.file_uris()) > FILES:
-                table.optimize.z_order(["name"] if name != "consents" else ["purpose"], writer_properties=_WRITER)
+                table.optimize.z_order(
+                    ["name"] if name != "consents" else ["purpose"], writer_properties=_WRITER
+                )
                 self._forget(table)
 
     def erase(self, nodes: Collection[str]) -> int:

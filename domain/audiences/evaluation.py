@@ -133,6 +133,14 @@ class CompiledAudiences:
         refers to must be up to date."""
         return Verdict(*self._evaluate[audience](person, now))
 
+    def find(self, condition: Condition, person: Person, now: int) -> Finding:
+        """What one condition of a definition comes to, by itself."""
+        return self._compile(condition)(person, now)
+
+    def memory_of(self, condition: EventCondition, person: Person) -> Any:
+        """What is remembered of a person for a condition about events; `None` where that is nothing."""
+        return person.conditions.get(_leaf_of(condition).id)
+
     def touched_by_attributes(self, names: Iterable[str]) -> tuple[str, ...]:
         """The audiences whose verdict may change when these attributes do."""
         return self.in_order(a for name in names for a in self._by_attribute.get(name, ()))
