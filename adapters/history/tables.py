@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 
-from adapters.lake.columns import SCHEMAS, attributes_table, consents_table, events_table
+from adapters.history.columns import SCHEMAS, attributes_table, consents_table, events_table
 from domain.history import AttributeRow, ConsentRow, HappenedRow, HistoryRow
 
 _APPLICATION: Final = "roundtrip history"
