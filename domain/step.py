@@ -8,7 +8,7 @@ has fired, in order of its due time.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -76,12 +76,14 @@ class Outcome(NamedTuple):
     entries: Sequence[Entry]
 
 
-class _Step:
-    def __init__(self, plan: Plan, rows: Sequence[Inbound], state: State) -> None:
+class Fold:
+    """Rows taken in one by one, in log order. `first_at` says where the first row at or after a log time is,
+    of all rows that move the log's time: it is the cause of what time alone has changed by then."""
+
+    def __init__(self, plan: Plan, state: State, first_at: Callable[[int], int]) -> None:
         self.plan = plan
-        self.rows = rows
-        self.times = [row.recorded_at for row in rows]
         self.state = state
+        self.first_at = first_at
         self.changed: set[str] = set()
         self.merged: dict[str, str] = {}
         self.links: dict[str, str] = {}
@@ -89,19 +91,23 @@ class _Step:
         self.derived: list[tuple[int, Entry]] = []
         self.routed: list[tuple[int, str, Routed]] = []
 
-    def run(self) -> Outcome:
-        for row in self.rows:
-            if row.record is not None:
-                self._apply(row, row.record)
-        last = self.times[-1]
+    def fire(self, upto: int) -> None:
+        """Fires every timer that falls due by this log time."""
         for profile in list(self.state.profiles.values()):
-            self._fire(profile, last)
+            self._fire(profile, upto)
+
+    def outcome(self) -> Outcome:
+        """What has changed since the fold began."""
         self.derived.sort(key=lambda pair: pair[0])
         entries = [entry for _, entry in self.derived]
         entries += derived.outbound(self.routed)
         return Outcome(frozenset(self.changed), self.merged, self.links, self.memberships, entries)
 
-    def _apply(self, row: Inbound, record: Record) -> None:
+    def apply(self, row: Inbound) -> None:
+        """Takes one row in."""
+        record = row.record
+        if record is None:
+            return
         for identifier in record.identifiers:
             holder = self.state.graph.get(node_id(identifier))
             if holder is not None:
@@ -200,8 +206,7 @@ class _Step:
             names += self.plan.audiences.dependants(names)
             for audience in names:
                 profile.dues.pop(audience, None)
-            index = bisect_left(self.times, due)
-            cause = self.rows[index].position
+            cause = self.first_at(due)
             self.changed.add(profile.id)
             self._route(profile, self._evaluate(profile, names, due, cause), cause)
 
@@ -257,7 +262,12 @@ class _Step:
 
 def step(plan: Plan, rows: Sequence[Inbound], state: State) -> Outcome:
     """Applies rows in log order. `state` holds what the rows can touch, and is changed in place."""
-    return _Step(plan, rows, state).run()
+    times = [row.recorded_at for row in rows]
+    fold = Fold(plan, state, lambda at: rows[bisect_left(times, at)].position)
+    for row in rows:
+        fold.apply(row)
+    fold.fire(times[-1])
+    return fold.outcome()
 
 
 def identifiers_of(rows: Iterable[Inbound]) -> set[Identifier]:
