@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.audiences.definition import Audience
+from domain.tracking_plan import TrackingPlan
 
 #: The format of feeds that only files come in by.
 FILES: Final = "files"
@@ -96,6 +97,20 @@ class Workspace(Model):
     feeds: dict[Name, Feed] = {}
     audiences: dict[Name, Audience] = {}
     connections: dict[Name, Connection] = {}
+    tracking_plans: dict[Name, TrackingPlan] = {}
+
+    @model_validator(mode="after")
+    def _planned_once(self) -> Workspace:
+        planned: dict[str, str] = {}
+        for name, plan in self.tracking_plans.items():
+            for feed in plan.feeds:
+                if feed not in self.feeds:
+                    known = ", ".join(sorted(self.feeds)) or "none"
+                    raise ValueError(f"tracking plan '{name}' is for feed '{feed}'; declared are: {known}")
+                if feed in planned:
+                    raise ValueError(f"feed '{feed}' has the tracking plans '{planned[feed]}' and '{name}'")
+                planned[feed] = name
+        return self
 
     @model_validator(mode="after")
     def _names_known(self) -> Workspace:

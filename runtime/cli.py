@@ -23,7 +23,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from adapters.database import RoleError, open_database
 from adapters.log.witness import WitnessError
-from runtime.commands import feed
+from runtime.commands import feed, tracking_plan
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
@@ -38,6 +38,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(feed.app, name="feed")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
+app.add_typer(tracking_plan.app, name="plan")
+app.add_typer(tracking_plan.app, name="tracking-plan", hidden=True)
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]

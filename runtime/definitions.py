@@ -26,6 +26,7 @@ from domain.routing import Destination
 from domain.step import Plan
 from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
+from runtime.schema_files import with_schemas
 from runtime.workspace_view import SEGMENT
 
 
@@ -89,7 +90,7 @@ def read_workspace(path: Path) -> Workspace:
     except yaml.YAMLError as error:
         raise WorkspaceError(f"{path}: not YAML: {error}") from error
     try:
-        workspace = Workspace.model_validate(document)
+        workspace = Workspace.model_validate(with_schemas(document, path.parent))
         validate_audiences(workspace.audiences)
     except ValidationError as error:
         lines = [f"{path_of(e['loc'])}: {e['msg']}" for e in error.errors()]
@@ -139,6 +140,7 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
         **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
         **{("connection", name): _body(c) for name, c in workspace.connections.items()},
+        **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
     }
     with engine.connect() as connection:
         there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +22,17 @@ from sqlalchemy import Engine
 from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
 from adapters.log.append import append
+from adapters.quarantine import Quarantined, put_aside
 from domain.records import Entry, Record, derive_id, entry_of
+from domain.tracking_plan import PlanOfFeed
 from feeds.blocks import Block
 from feeds.files import read_blocks
 from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
 from feeds.table import block_reader
+from runtime.admission import CODE, marked, quarantined
 from runtime.failpoints import failpoint
+from runtime.set_aside import told_of
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -39,6 +43,7 @@ class Batch(NamedTuple):
     number: int
     entries: Sequence[Entry]
     rejected: Sequence[Rejected]
+    aside: Sequence[Quarantined] = ()
 
 
 def mapped(
@@ -63,14 +68,39 @@ def _next(blocks: Iterator[Block], name: str) -> Block | None:
         raise FileError(f"{name}: the reading broke off ({type(error).__name__}: {error})") from error
 
 
-def batches(file: File, feed: str, mapping: Mapping, began_at: int, after: int) -> Iterator[Batch]:
-    """The rows behind number `after`."""
+def batches(
+    file: File, feed: str, mapping: Mapping, began_at: int, after: int, plan: PlanOfFeed | None = None
+) -> Iterator[Batch]:
+    """The rows behind number `after`. Those that a tracking plan blocks are rejected."""
     for last, rows in mapped(file, feed, mapping, began_at, after):
-        yield Batch(
-            last,
-            [entry_of(row) for _, row in rows if isinstance(row, Record)],
-            [row for _, row in rows if isinstance(row, Rejected)],
-        )
+        aside: list[Quarantined] = []
+        found: Iterable[Record | Rejected | Entry] = (row for _, row in rows)
+        if plan is not None:
+            found = [_judged(number, row, plan, began_at, aside) for number, row in rows]
+        entries: list[Entry] = []
+        rejected: list[Rejected] = []
+        for row in found:
+            if isinstance(row, Record):
+                entries.append(entry_of(row))
+            elif isinstance(row, Rejected):
+                rejected.append(row)
+            else:
+                entries.append(row)
+        yield Batch(last, entries, rejected, aside)
+
+
+def _judged(
+    number: int, row: Record | Rejected, plan: PlanOfFeed, now: int, aside: list[Quarantined]
+) -> Record | Rejected | Entry:
+    verdict = plan.judge(row) if isinstance(row, Record) else None
+    if verdict is None or isinstance(row, Rejected):
+        return row
+    if verdict.policy == "mark":
+        return marked(row, verdict)
+    if verdict.policy == "block":
+        return Rejected(number, CODE, verdict.reason, msgspec.json.decode(row.body)["row"])
+    aside.append(quarantined(row, verdict, now))
+    return told_of(aside[-1])
 
 
 def run_import(
@@ -80,6 +110,7 @@ def run_import(
     mapping: Mapping,
     now: int,
     report: Callable[[Progress], None] = lambda progress: None,
+    plan: PlanOfFeed | None = None,
 ) -> Progress:
     """Imports the file; what came of it. `now` is in microseconds. Raises `FileError` and SQLAlchemy's errors,
     after which the same may be run again."""
@@ -94,7 +125,7 @@ def run_import(
         _seldom_collected(),
     ):
         under_way: Future[Progress] | None = None
-        for batch in batches(file, feed, mapping, progress.started_at, progress.number):
+        for batch in batches(file, feed, mapping, progress.started_at, progress.number, plan):
             # While one batch is committed, the next is read.
             if under_way is not None:
                 progress = under_way.result()
@@ -132,6 +163,8 @@ def rejected_file(name: str) -> Path:
 def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside) -> Progress:
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
+        for item in batch.aside:
+            put_aside(connection, item)
         appended = append(connection, batch.entries).appended
         new = sum(one.new for one in appended)
         progress = before._replace(

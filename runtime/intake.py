@@ -20,8 +20,9 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from adapters.bus.streams import IN, ensure_streams
 from adapters.quarantine import Quarantined
-from domain.records import Entry, derive_id, entry_of
+from domain.records import Entry, derive_id
 from feeds.feed import FeedError, PartlyInvalidError, Payload
+from runtime.admission import admit
 from runtime.errors import TryAgainError
 from runtime.ports import WorkspaceView
 from runtime.set_aside import quarantined, set_aside
@@ -124,7 +125,10 @@ async def _entries(message: Msg, door: Door) -> list[Entry]:
     except FeedError as error:
         [first, *_] = error.problems
         raise _Poison(first.code, f"{first.pointer or '/'}: {first.detail}") from None
-    return [entry_of(record) for record in records]
+    admitted = admit(door.workspace().plans, records, payload.received_at)
+    if admitted.aside:
+        await door.put_aside(admitted.aside)
+    return admitted.entries
 
 
 async def _put_aside(message: Msg, door: Door, poison: _Poison) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from adapters.log.append import Appended
 from adapters.quarantine import Quarantined
 from domain.records import Entry, Record
+from domain.tracking_plan import PlanOfFeed
 from feeds.feed import FeedFormat, Payload
 
 Parse = Callable[[str, Payload], Sequence[Record]]
@@ -27,7 +28,8 @@ class WorkspaceView:
     """What the door knows of the workspace: the write keys, the webhooks, and which clock stamps the log.
 
     `unusable` names feeds whose secret is not to be had, and why. `parsers` has every feed's own reader of
-    payloads, for what comes in by a way that is trusted already.
+    payloads, for what comes in by a way that is trusted already. `plans` has the tracking plan of each feed that
+    has one.
     """
 
     write_keys: Mapping[str, str]
@@ -35,6 +37,7 @@ class WorkspaceView:
     clock: str
     unusable: Mapping[str, str]
     parsers: Mapping[str, Parse]
+    plans: Mapping[str, PlanOfFeed] = field(default_factory=dict)
 
     def feed_of(self, write_key: str) -> str | None:
         """The feed with this write key. Every key is compared, so time tells nothing about any of them."""

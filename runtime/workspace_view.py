@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from domain.tracking_plan import plans_of_feeds
 from domain.workspace import SecretRef, Workspace
 from feeds.feed import feed_format
 from feeds.segment import parse_message
@@ -36,7 +37,9 @@ def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> Workspac
             write_keys[secret] = name
         else:
             webhooks[name] = Webhook(format, secret)
-    return WorkspaceView(write_keys, webhooks, workspace.clock if workspace else "wall", unusable, parsers)
+    clock = workspace.clock if workspace else "wall"
+    plans = plans_of_feeds(workspace.tracking_plans) if workspace else {}
+    return WorkspaceView(write_keys, webhooks, clock, unusable, parsers, plans)
 
 
 def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -11,7 +11,12 @@ from sqlalchemy import Connection
 from adapters.log.read import driver_of
 from domain.workspace import Workspace
 
-_SECTIONS = {"feed": "feeds", "audience": "audiences", "connection": "connections"}
+_SECTIONS = {
+    "feed": "feeds",
+    "audience": "audiences",
+    "connection": "connections",
+    "tracking_plan": "tracking_plans",
+}
 
 
 class DefinitionChange(NamedTuple):

@@ -23,6 +23,7 @@ from adapters.files import File, NoFileError, find_files, open_file
 from adapters.imports import ImportMovedError
 from adapters.imports import Progress as Imported
 from adapters.projections.definitions import load_workspace
+from domain.tracking_plan import PlanOfFeed, plans_of_feeds
 from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
 from runtime.engines import open_engines
@@ -61,10 +62,10 @@ def import_file(
         with open_engines(load_settings(os.environ)) as engines:
             database = open_database(engines.database_url, application="import")
             try:
-                _declared(database, feed)
+                plan = _plan_of(database, feed)
                 for number, name in enumerate(names, 1):
                     with open_file(name, kind) as opened:
-                        _import(database, opened, feed, rules, f"{number}/{len(names)}")
+                        _import(database, opened, feed, rules, plan, f"{number}/{len(names)}")
             finally:
                 database.dispose()
     except (ImportProblem, ImportMovedError, NoFileError, FileError) as error:
@@ -103,9 +104,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _import(database: Engine, file: File, feed: str, mapping: Mapping, place: str) -> None:
+def _import(
+    database: Engine, file: File, feed: str, mapping: Mapping, plan: PlanOfFeed | None, place: str
+) -> None:
     with _bar(file, place) as bar:
-        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar)
+        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar, plan)
     typer.echo(f"{file.name}: {done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected.")
     if done.rejected:
         typer.echo(f"The rejected rows are in {rejected_file(file.name)}, each with its number and reason.")
@@ -136,10 +139,12 @@ def _bar(file: File, place: str) -> Iterator[Any]:
         yield show
 
 
-def _declared(engine: Engine, feed: str) -> None:
+def _plan_of(engine: Engine, feed: str) -> PlanOfFeed | None:
+    """The feed's tracking plan, where it has one. Raises `ImportProblem` where there is no such feed."""
     with engine.connect() as connection:
         workspace = load_workspace(connection)
     feeds = workspace.feeds if workspace is not None else {}
     if feed not in feeds:
         known = ", ".join(sorted(feeds)) or "none"
         raise ImportProblem(f"the workspace declares no feed '{feed}'; declared are: {known}")
+    return plans_of_feeds(workspace.tracking_plans).get(feed) if workspace is not None else None

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adapters.log.append import Appended
-from domain.records import Record, entry_of
+from domain.records import Record
 from feeds.feed import PartlyInvalidError, Problem, Refused
+from runtime.admission import admit
 from runtime.ports import Ports
 from runtime.set_aside import quarantined, set_aside
 
@@ -39,5 +40,8 @@ async def take_in(
         now = ports.now()
         items = [quarantined(feed, one, headers, now) for one in refused]
         await set_aside(ports.append, ports.put_aside, items)
-    appended = await ports.append([entry_of(record) for record in records])
+    admitted = admit(ports.workspace().plans, records, ports.now())
+    if admitted.aside:
+        await ports.put_aside(admitted.aside)
+    appended = await ports.append(admitted.entries)
     return Taken(appended, [problem for one in refused for problem in one.problems])

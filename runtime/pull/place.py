@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,8 +17,9 @@ from sqlalchemy import Connection, Engine, text
 from adapters.log.append import append
 from adapters.log.read import read_positions
 from adapters.quarantine import Quarantined, put_aside
-from domain.records import Entry, Record, derive_id, entry_of
+from domain.records import Entry, Record, derive_id
 from feeds.feed import Line, Refused
+from runtime.admission import Plans, admit
 from runtime.failpoints import failpoint
 from runtime.set_aside import quarantined, told_of
 
@@ -69,7 +71,14 @@ def _stream(feed: str) -> str:
     return derive_id("stream_offset", feed)
 
 
-def commit(engine: Engine, feed: str, pulled: Sequence[Pulled], place: Place, received_at: int) -> Place:
+def commit(
+    engine: Engine,
+    feed: str,
+    pulled: Sequence[Pulled],
+    place: Place,
+    received_at: int,
+    plans: Plans = MappingProxyType({}),
+) -> Place:
     """Takes in what was pulled, and moves the offset on, both or neither. Raises `OvertakenError`."""
     records: list[Record] = []
     aside: list[Quarantined] = []
@@ -80,10 +89,11 @@ def commit(engine: Engine, feed: str, pulled: Sequence[Pulled], place: Place, re
     offset = next((line.offset for _, line in reversed(pulled) if line.offset), place.offset)
     moved = Place(offset, place.version + 1)
     told = msgspec.json.encode({"feed": feed, "offset": moved.offset})
-    entries = [entry_of(record) for record in records] + [told_of(item) for item in aside]
+    admitted = admit(plans, records, received_at)
+    entries = admitted.entries + [told_of(item) for item in aside]
     entries.append(Entry(_stream(feed), moved.version, f"stream.{feed}", None, told))
     with engine.begin() as connection:
-        for item in aside:
+        for item in (*admitted.aside, *aside):
             put_aside(connection, item)
         if not append(connection, entries).appended[-1].new:
             raise OvertakenError(feed)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.projections.definitions import load_workspace
+from domain.tracking_plan import plans_of_feeds
 from domain.workspace import FILES, Workspace
 from feeds.feed import Stream, feed_format
 from runtime.pull.place import lock_key
@@ -34,6 +35,7 @@ def is_pulled(workspace: Workspace) -> bool:
 def sources_of(workspace: Workspace | None, environ: Mapping[str, str]) -> dict[str, Source]:
     """The feeds that can be pulled. One whose secret is not to be had is named in the log, and left."""
     found: dict[str, Source] = {}
+    plans = plans_of_feeds(workspace.tracking_plans) if workspace is not None else {}
     for name, feed in (workspace.feeds if workspace is not None else {}).items():
         stream = _stream_of(feed.format)
         if stream is None or feed.secret is None:
@@ -42,7 +44,7 @@ def sources_of(workspace: Workspace | None, environ: Mapping[str, str]) -> dict[
         if missing:
             log.error("feed cannot be pulled", feed=name, reason=missing)
             continue
-        found[name] = Source(name, stream, feed.settings, secret)
+        found[name] = Source(name, stream, feed.settings, secret, plans.get(name))
     return found
 
 

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from domain.tracking_plan import PlanOfFeed
 from feeds.feed import Line, MalformedError, Problem, Stream, StreamRequest
 from runtime.pull.lines import LINE_LIMIT, batches, split
 from runtime.pull.place import OvertakenError, Place, Pulled, commit, read_place
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     stream: Stream
     settings: Mapping[str, Any]
     secret: str
+    plan: PlanOfFeed | None = None
 
 
 class RefusedError(Exception):
@@ -75,7 +77,10 @@ async def _taken(engine: Engine, source: Source, place: Place, stop: asyncio.Eve
             read = [_read(source, raw, received_at) for raw in batch]
             pulled = [one for one in read if one is not None]
             if pulled:
-                place = await asyncio.to_thread(commit, engine, source.feed, pulled, place, received_at)
+                plans = {} if source.plan is None else {source.feed: source.plan}
+                place = await asyncio.to_thread(
+                    commit, engine, source.feed, pulled, place, received_at, plans
+                )
                 yield place
             if stop.is_set():
                 return

@@ -19,6 +19,7 @@ WRITE_KEY = "integration-write-key"
 PUSH_SECRET = "integration-push-secret"
 MPARTICLE_SECRET = "mparticle-key:mparticle-secret"
 VENDOR_SECRET = "integration-vendor-secret"
+PLANNED_WRITE_KEY = "integration-planned-write-key"
 TOOLS_SECRET = "whsec_" + base64.b64encode(b"integration-tools-secret-of-32by").decode()
 
 
@@ -58,6 +59,7 @@ def roundtrip() -> Iterator[Roundtrip]:
         "ROUNDTRIP_APP_WRITE_KEY": WRITE_KEY,
         "ROUNDTRIP_PUSH_WEBHOOK_SECRET": PUSH_SECRET,
         "ROUNDTRIP_TOOLS_SECRET": TOOLS_SECRET,
+        "ROUNDTRIP_PLANNED_WRITE_KEY": PLANNED_WRITE_KEY,
         "ROUNDTRIP_MPARTICLE_SECRET": MPARTICLE_SECRET,
         "ROUNDTRIP_VENDOR_SECRET": VENDOR_SECRET,
     }

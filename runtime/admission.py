@@ -1,0 +1,70 @@
+"""What a tracking plan makes of records on their way in: kept, kept with a mark, put aside, or told and not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.quarantine import Quarantined
+from domain.records import Entry, Record, derive_id, entry_of
+from domain.tracking_plan import PlanOfFeed, Verdict
+from runtime.set_aside import told_of
+
+Plans = Mapping[str, PlanOfFeed]
+
+CODE = "tracking_plan"
+
+
+class Admitted(NamedTuple):
+    """One entry for each record, in order: the record itself, or what the log is told of it. `aside` goes into
+    quarantine before the entries are appended."""
+
+    entries: list[Entry]
+    aside: list[Quarantined]
+
+
+def admit(plans: Plans, records: Sequence[Record], now: int) -> Admitted:
+    """`plans` are those of the feeds that have one; `now` is in microseconds."""
+    if not plans:
+        return Admitted([entry_of(record) for record in records], [])
+    entries: list[Entry] = []
+    aside: list[Quarantined] = []
+    for record in records:
+        plan = plans.get(record.feed)
+        verdict = None if plan is None else plan.judge(record)
+        if verdict is None:
+            entries.append(entry_of(record))
+        elif verdict.policy == "mark":
+            entries.append(entry_of(marked(record, verdict)))
+        elif verdict.policy == "quarantine":
+            aside.append(quarantined(record, verdict, now))
+            entries.append(told_of(aside[-1]))
+        else:
+            entries.append(_blocked(record, verdict))
+    return Admitted(entries, aside)
+
+
+def marked(record: Record, verdict: Verdict) -> Record:
+    """The record with what is against it."""
+    against = tuple(f"{one.pointer or '/'} {one.keyword}" for one in verdict.violations)
+    return msgspec.structs.replace(record, violations=against)
+
+
+def quarantined(record: Record, verdict: Verdict, now: int) -> Quarantined:
+    """The item as it came, with the reason."""
+    id = derive_id("quarantine", record.feed, CODE, record.message_id)
+    return Quarantined(id, record.feed, CODE, verdict.reason, {}, bytes(record.body), now)
+
+
+def _blocked(record: Record, verdict: Verdict) -> Entry:
+    told = {
+        "plan": verdict.plan,
+        "feed": record.feed,
+        "event": verdict.event,
+        "version": verdict.version,
+        "violations": verdict.violations,
+    }
+    id = derive_id(CODE, record.feed, record.message_id)
+    return Entry(id, 1, f"{CODE}.blocked", None, msgspec.json.encode(told))
