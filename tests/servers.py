@@ -81,8 +81,11 @@ def temporary_home(user: User | None = None) -> Iterator[Path]:
             os.chown(home, user.uid, user.gid)
         yield home
     finally:
-        os.close(held)
-        shutil.rmtree(top)
+        # Removed while it is held: another run of pytest would take it for abandoned, and remove it too.
+        try:
+            shutil.rmtree(top)
+        finally:
+            os.close(held)
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
