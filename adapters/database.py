@@ -44,6 +44,14 @@ def open_database(url: str, *, application: str, pool_size: int = 5, schema: str
     return engine
 
 
+def open_as_owner(url: str, *, application: str, schema: str = "public") -> Engine:
+    """An engine for what only the owner of the log's tables may do, on the log in `schema`."""
+    options = f"-c synchronous_commit=on -c search_path={schema}"
+    return create_engine(
+        url, connect_args={"application_name": f"roundtrip {application}", "options": options}
+    )
+
+
 def _become_application(driver: psycopg.Connection[Any], _: object) -> None:
     try:
         driver.execute(f"SET ROLE {APPLICATION_ROLE}")

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from adapters.database import RoleError, open_database
+from adapters.lake.errors import LakeError
 from adapters.log.witness import WitnessError
 from runtime.commands import feed, tracking_plan
 from runtime.commands.import_file import import_file
@@ -29,6 +30,7 @@ from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
+from runtime.log_archive import ArchiveError
 from runtime.log_export import ExportError
 from runtime.log_tail import PlaceError
 from runtime.migrate import MigrationError
@@ -229,7 +231,9 @@ _MENDABLE = (
     EmbeddedError,
     MigrationError,
     WitnessError,
+    ArchiveError,
     ExportError,
+    LakeError,
     PlaceError,
 )
 

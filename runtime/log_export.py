@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
+from adapters.lake.columns import COLUMNS, table_of
 from adapters.log.line import line_of_row
-from adapters.log.read import iterate
+from adapters.log.read import pages
 from domain.records import Row
 
 #: Rows that are written at once.
 CHUNK_ROWS: Final = 20_000
-
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("stream_id", pa.string(), nullable=False),
-        pa.field("version", pa.int32(), nullable=False),
-        pa.field("topic", pa.string(), nullable=False),
-        pa.field("subject", pa.string()),
-        pa.field("recorded_at", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("state", pa.binary(), nullable=False),
-    ]
-)
 
 Write = Callable[[list[Row]], None]
 
@@ -49,9 +36,8 @@ def export_log(engine: Engine, file: Path, first: int, last: int, progress: Call
     unfinished = file.with_name(f"{file.name}.part")
     count = 0
     try:
-        with _FORMATS[file.suffix](unfinished) as write, engine.connect() as connection:
-            rows = iterate(connection, first - 1, last)
-            while chunk := list(islice(rows, CHUNK_ROWS)):
+        with _FORMATS[file.suffix](unfinished) as write:
+            for chunk in pages(engine, first - 1, last, CHUNK_ROWS):
                 write(chunk)
                 count += len(chunk)
                 progress(chunk[-1].position)
@@ -63,17 +49,6 @@ def export_log(engine: Engine, file: Path, first: int, last: int, progress: Call
     return count
 
 
-def table_of(rows: list[Row]) -> pa.Table:
-    """Rows as an Arrow table."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _ordered(), strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def _ordered() -> list[pa.Field]:
-    return [SCHEMA.field(name) for name in Row._fields]
-
-
 @contextmanager
 def _ndjson(file: Path) -> Iterator[Write]:
     with file.open("wb") as out:
@@ -82,7 +57,7 @@ def _ndjson(file: Path) -> Iterator[Write]:
 
 @contextmanager
 def _parquet(file: Path) -> Iterator[Write]:
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, COLUMNS, compression="zstd") as writer:
         yield lambda rows: writer.write_table(table_of(rows))
 
 

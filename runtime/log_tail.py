@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, text
 
 from adapters.log.chain import first_position_at
-from adapters.log.read import iterate, listen, wait_for_append
+from adapters.log.read import listen, pages, wait_for_append
 from domain.configuration import TOPIC_PREFIX
 from domain.records import Identifier, Row, node_id
 
@@ -68,10 +68,9 @@ def follow(engine: Engine, after: int, *, endless: bool = True) -> Iterator[Row]
         if endless:
             listen(ear)
         while True:
-            with engine.connect() as connection:
-                for row in iterate(connection, after):
-                    after = row.position
-                    yield row
+            for rows in pages(engine, after):
+                after = rows[-1].position
+                yield from rows
             if not endless:
                 return
             wait_for_append(ear, _IDLE_WAIT)

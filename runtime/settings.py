@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from adapters.lake.place import PlaceError, url_of
 from runtime.embedded.private_file import read_or_create
 
 _DRIVER = "postgresql+psycopg"
@@ -27,7 +28,7 @@ class Settings(BaseModel):
 
     `database_url` and `nats_url` are None when the embedded server is to be used; `database_owner_url` is None
     when the owner of the tables logs in as everybody else. `http_port` 0 means a free one. `public_url` is where
-    others call the HTTP API, empty where that is where it listens. All paths are absolute.
+    others call the HTTP API, empty where that is where it listens. `lake` is a URL. All paths are absolute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     http_port: int = 8080
     public_url: str = ""
     nats_replicas: int = 1
+    lake: str
     api_token: str = Field(repr=False)
     workspace: Path
 
@@ -62,6 +64,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         http_port=port,
         public_url=_public_url(given.get("ROUNDTRIP_PUBLIC_URL", "")),
         nats_replicas=_replicas(given.get("ROUNDTRIP_NATS_REPLICAS", "1")),
+        lake=_lake(given.get("ROUNDTRIP_LAKE", str(home / "lake"))),
         api_token=_api_token(given.get("ROUNDTRIP_API_TOKEN"), home),
         workspace=Path(given.get("ROUNDTRIP_WORKSPACE", "./roundtrip.yaml")).expanduser().absolute(),
     )
@@ -139,6 +142,15 @@ def _replicas(value: str) -> int:
             " the NATS cluster has so many servers"
         )
     return int(value)
+
+
+def _lake(value: str) -> str:
+    try:
+        return url_of(value)
+    except PlaceError as error:
+        raise SettingsError(
+            f"ROUNDTRIP_LAKE={value.rpartition('@')[2]}: {error}; write it as /var/lib/roundtrip/lake or s3://BUCKET/PREFIX"
+        ) from error
 
 
 def _api_token(value: str | None, home: Path) -> str:

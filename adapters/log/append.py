@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from sqlalchemy import Connection
 
-from adapters.log.read import driver_of
+from adapters.log.driver import driver_of
 from adapters.log.schema import CHANNEL
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
 from domain.records import Entry

@@ -16,8 +16,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from adapters.lake.errors import DamagedError
 from adapters.log.copy import copy_rows, position_of, stream_of, with_position
-from adapters.log.read import driver_of
+from adapters.log.driver import driver_of
 
 #: Rows that are read at once, unless one batch has more.
 _ROWS: Final = 10_000
@@ -142,8 +143,13 @@ def check_stretch(connection: Connection, after: int, upto: int) -> Checked:
                 return Checked(previous, digest, rows, batches, fault)
             stretch.append(batch)
             expected = batch.last + 1
-        # As a list, since whoever examines a fault asks the same connection more.
-        for batch, found in list(_rows_of(connection, stretch)):
+        try:
+            # As a list, since whoever examines a fault asks the same connection more.
+            several_found = list(_rows_of(connection, stretch))
+        except DamagedError as error:
+            position = max(error.first, stretch[0].first)
+            return Checked(previous, digest, rows, batches, Fault(position, None, "altered", str(error)))
+        for batch, found in several_found:
             if hashlib.sha256(digest + b"".join(found)).digest() != batch.digest:
                 return Checked(previous, digest, rows, batches, examine(connection, batch, found))
             digest, rows, batches = batch.digest, rows + len(found), batches + 1

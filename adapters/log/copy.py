@@ -6,12 +6,27 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
-from adapters.log.read import driver_of
-from adapters.log.wire import HEADER, TRAILER
+from adapters.log.archive import archived_at, hold_partitions
+from adapters.log.driver import driver_of
+from adapters.log.wire import HEADER, TRAILER, encode_row
 
 
 def copy_rows(connection: Connection, first: int, last: int) -> Iterator[bytes]:
-    """The rows from position `first` to `last`, in order. The connection does nothing else until the end."""
+    """The rows from position `first` to `last`, in order, from the lake and the database as they are now.
+
+    The connection does nothing else until the end. Raises `LakeError`.
+    """
+    hold_partitions(connection)
+    while first <= last and (part := archived_at(connection, first)) is not None:
+        for row in part.stream(first, last):
+            yield encode_row(row)
+        first = part.last + 1
+    if first <= last:
+        yield from copy_live_rows(connection, first, last)
+
+
+def copy_live_rows(connection: Connection, first: int, last: int) -> Iterator[bytes]:
+    """As `copy_rows`, of what is in the database."""
     query = f"SELECT * FROM log WHERE position BETWEEN {first:d} AND {last:d} ORDER BY position"  # noqa: S608
     with driver_of(connection).cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
         # The server sends a row a message; the first comes with the file's header, the trailer by itself.

@@ -1,20 +1,29 @@
-"""Reading the log: in order of position, which is the order of commit, so nothing is ever skipped."""
+"""Reading the log: in order of position, which is the order of commit, so nothing is ever skipped.
+
+Old partitions are in the lake. Positions are without a gap, so a reader knows by the first row that it gets
+whether the database has all that it asked for, and otherwise looks where the partition is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
-import psycopg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
+from adapters.log.archive import Archived, archived_at, known_archived
+from adapters.log.driver import driver_of as driver_of
 from adapters.log.schema import CHANNEL
 from domain.records import Row
 
 #: Kinds of rows that the pipeline appends, and has no need to read again.
 DERIVED = ("audience", "profile", "identity", "routing")
-_DERIVED = " OR ".join(f"starts_with(topic, '{kind}.')" for kind in DERIVED)
+_DERIVED = tuple(f"{kind}." for kind in DERIVED)
+_SOURCES = " OR ".join(f"starts_with(topic, '{kind}')" for kind in _DERIVED)
 _COLUMNS = "position, stream_id::text, version, topic, subject::text, recorded_at, state"
+_END: Final = 2**62
+#: So many archived rows are looked at together where only some are wanted.
+_LEAST: Final = 1_000
 
 
 class Head(NamedTuple):
@@ -25,17 +34,16 @@ class Head(NamedTuple):
     clock: str
 
 
-def driver_of(connection: Connection) -> psycopg.Connection[Any]:
-    """The psycopg connection under a SQLAlchemy connection, for COPY, LISTEN and binary results.
+class _Choice(NamedTuple):
+    """Which rows are wanted: as a condition with its values, and as a function of a row."""
 
-    What is done on it is in the SQLAlchemy connection's transaction, which begins here where none has.
-    """
-    if not connection.in_transaction():
-        connection.begin()
-    # Not `driver_connection`, which a connection taken out of its pool no longer has.
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, psycopg.Connection)
-    return driver
+    condition: str
+    values: tuple[Any, ...]
+    holds: Callable[[Row], bool]
+
+
+_ALL: Final = _Choice("true", (), lambda row: True)
+_NOT_DERIVED: Final = _Choice(f"NOT ({_SOURCES})", (), lambda row: not row.topic.startswith(_DERIVED))
 
 
 def read_head(connection: Connection) -> Head:
@@ -47,12 +55,7 @@ def read_head(connection: Connection) -> Head:
 
 def read_rows(connection: Connection, after: int, limit: int, upto: int | None = None) -> list[Row]:
     """At most `limit` rows with a position above `after`, and not above `upto` where that is given."""
-    with driver_of(connection).cursor(binary=True) as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM log WHERE position > %b AND position <= %b ORDER BY position LIMIT %b",  # noqa: S608
-            (after, upto if upto is not None else 2**62, limit),
-        )
-        return [Row._make(row) for row in cursor]
+    return _read(connection, after, _END if upto is None else upto, limit, _ALL)
 
 
 def read_sources(
@@ -62,32 +65,54 @@ def read_sources(
     to which there are no others than these."""
     with driver_of(connection).cursor(binary=True) as cursor:
         [head] = cursor.execute("SELECT position FROM log_head").fetchone() or [0]
-        end = head if upto is None else min(head, upto)
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM log WHERE position > %b AND position <= %b AND NOT ({_DERIVED})"  # noqa: S608
-            " ORDER BY position LIMIT %b",
-            (after, end, limit),
-        )
-        rows = [Row._make(row) for row in cursor]
+    end = head if upto is None else min(head, upto)
+    rows = _read(connection, after, end, limit, _NOT_DERIVED)
     return rows, rows[-1].position if len(rows) == limit else max(end, after)
 
 
-def read_positions(connection: Connection, positions: list[int]) -> list[Row]:
+def read_topics(
+    connection: Connection, after: int, limit: int, upto: int | None, topics: Sequence[str]
+) -> list[Row]:
+    """As `read_rows`, of rows with one of these topics."""
+    wanted = frozenset(topics)
+    choice = _Choice("topic = ANY(%b)", (list(topics),), lambda row: row.topic in wanted)
+    return _read(connection, after, _END if upto is None else upto, limit, choice)
+
+
+def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row]:
     """The rows at these positions, in order."""
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM log WHERE position = ANY(%b) ORDER BY position",  # noqa: S608
-            (positions,),
+            (list(positions),),
         )
-        return [Row._make(row) for row in cursor]
+        rows = [Row._make(row) for row in cursor]
+    part: Archived | None = None
+    for position in sorted(set(positions).difference(row.position for row in rows)):
+        if position > 0 and (part is None or position > part.last):
+            part = archived_at(connection, position)
+        if part is not None:
+            rows += part.rows(position, position, 1)
+    return sorted(rows, key=lambda row: row.position)
 
 
 def iterate(
     connection: Connection, after: int = 0, upto: int | None = None, page: int = 5000
 ) -> Iterator[Row]:
-    """Every row above `after`, page by page, in constant memory."""
+    """Every row above `after`, page by page, in constant memory, within the connection's transaction."""
     while rows := read_rows(connection, after, page, upto):
         yield from rows
+        after = rows[-1].position
+
+
+def pages(engine: Engine, after: int = 0, upto: int | None = None, page: int = 5000) -> Iterator[list[Row]]:
+    """As `iterate`, each page in a transaction of its own, so that nobody waits for a reader who takes long."""
+    while True:
+        with engine.connect() as connection:
+            rows = read_rows(connection, after, page, upto)
+        if not rows:
+            return
+        yield rows
         after = rows[-1].position
 
 
@@ -99,3 +124,33 @@ def listen(connection: Connection) -> None:
 def wait_for_append(connection: Connection, timeout: float) -> bool:
     """Waits at most `timeout` seconds for an append; true when there was one."""
     return any(True for _ in driver_of(connection).notifies(timeout=timeout, stop_after=1))
+
+
+def _read(connection: Connection, after: int, end: int, limit: int, choice: _Choice) -> list[Row]:
+    """At most `limit` of the chosen rows above `after` and not above `end`, from wherever they are."""
+    found: list[Row] = []
+    while after < end and len(found) < limit:
+        rows: list[Row] = []
+        if not known_archived(connection, after + 1):
+            rows = _read_live(connection, after, end, limit - len(found), choice)
+            if rows and rows[0].position == after + 1:
+                return found + rows
+        part = archived_at(connection, after + 1)
+        if part is None:
+            return found + rows
+        last = min(part.last, end)
+        while after < last and len(found) < limit:
+            rows = part.rows(after + 1, last, max(limit - len(found), _LEAST))
+            after = rows[-1].position if rows else last
+            found += [row for row in rows if choice.holds(row)]
+    return found[:limit]
+
+
+def _read_live(connection: Connection, after: int, end: int, limit: int, choice: _Choice) -> list[Row]:
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM log WHERE position > %b AND position <= %b AND ({choice.condition})"  # noqa: S608
+            " ORDER BY position LIMIT %b",
+            (after, end, *choice.values, limit),
+        )
+        return [Row._make(row) for row in cursor]

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from domain.records import Entry
+from domain.records import Entry, Row
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 TRAILER: Final = struct.pack(">h", -1)
@@ -40,6 +40,30 @@ def encode_log_rows(first: int, recorded_at: int, entries: Sequence[Entry]) -> l
             )
         )
     return rows
+
+
+def encode_row(row: Row) -> bytes:
+    """A row that was read, as the tuple of table `log` that it was appended as."""
+    return encode_log_rows(row.position, row.recorded_at, (Entry(*row[1:5], row.state),))[0]
+
+
+def decode_row(data: bytes) -> Row:
+    """What a tuple of table `log` says, in the types that readers get."""
+    _, _, position, _, stream, _, version, size = _LOG_KEY.unpack_from(data)
+    at = _LOG_KEY.size + size
+    topic = data[_LOG_KEY.size : at].decode()
+    if data[at : at + 4] == _NULL:
+        subject, at = None, at + 4
+    else:
+        subject, at = _text_of(data[at + 4 : at + 20]), at + 20
+    _, recorded_at, size = _LOG_TIME.unpack_from(data, at)
+    at += _LOG_TIME.size
+    return Row(position, _text_of(stream), version, topic, subject, recorded_at, data[at : at + size])
+
+
+def _text_of(uuid: bytes) -> str:
+    h = uuid.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
 def encode_stream_rows(first: int, entries: Sequence[Entry]) -> bytes:

@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
-from adapters.database import open_database
+from adapters.database import open_as_owner, open_database
 from adapters.log.chain import read_chain_head, read_chain_heads
 from adapters.log.line import line_of_row
+from adapters.log.persistence import OWN_APPLICATION, schema_of
 from adapters.log.witness import line_of, read_witness
 from runtime.engines import open_engines
+from runtime.log_archive import archive_log, to_archive
 from runtime.log_export import export_log
 from runtime.log_tail import chosen, follow, place_of, subjects_of
 from runtime.settings import load_settings
@@ -129,6 +131,41 @@ def export(
         task = bar.add_task("", total=max(last - first + 1, 0))
         count = export_log(database, file, first, last, lambda at: bar.update(task, completed=at - first + 1))
     console.print(f"{count:,} rows in {file}.")
+
+
+@app.command()
+def archive(
+    keep: Annotated[
+        int, typer.Option(min=0, help="So many full partitions stay in the database, the newest.")
+    ] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,
+    application: Annotated[
+        str, typer.Option(help="Archive the log of this `eventsourcing` application.")
+    ] = OWN_APPLICATION,
+) -> None:
+    """Move the oldest partitions of the log to the lake. Whoever reads the log reads on, across both."""
+    settings = load_settings(os.environ)
+    home = schema_of(application)
+    location = f"{settings.lake}/{'log' if home == 'public' else home}"
+    with open_engines(settings) as engines:
+        url = settings.database_owner_url or engines.database_url
+        owner = open_as_owner(url, application="log archive", schema=home)
+        try:
+            if dry_run:
+                with owner.connect() as connection:
+                    moved = to_archive(connection, keep)
+            else:
+                with _bar("archiving") as bar:
+                    task = bar.add_task("", total=None)
+                    moved = archive_log(
+                        owner, location, keep, lambda done, of: bar.update(task, completed=done, total=of)
+                    )
+        finally:
+            owner.dispose()
+    for partition in moved:
+        typer.echo(f"partition {partition.number}: positions {partition.first} to {partition.last}")
+    verb = "would go" if dry_run else "went"
+    console.print(f"{len(moved)} partitions {verb} to {location}.")
 
 
 @contextmanager

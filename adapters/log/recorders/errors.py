@@ -10,6 +10,7 @@ import psycopg
 from eventsourcing import persistence
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from adapters.lake.errors import LakeError
 from adapters.log.append import ConflictError
 
 #: The narrowest class that fits comes first.
@@ -41,7 +42,7 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         assert isinstance(error.orig, psycopg.Error)
         raise _translate(error.orig) from error.orig
-    except SQLAlchemyError as error:
+    except (LakeError, SQLAlchemyError) as error:
         raise persistence.OperationalError(str(error)) from error
 
 

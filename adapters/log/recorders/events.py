@@ -10,17 +10,18 @@ from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
     Notification,
+    OperationalError,
     StoredEvent,
     Subscription,
 )
 from sqlalchemy import Connection, Engine, select
 
 from adapters.log.append import append
-from adapters.log.read import read_head
+from adapters.log.read import read_head, read_positions, read_rows, read_topics
 from adapters.log.recorders.errors import translated
-from adapters.log.recorders.identity import keep_names, stream_of, version_of
+from adapters.log.recorders.identity import keep_names, names_of, stream_of, version_of
 from adapters.log.recorders.subscription import LogSubscription
-from adapters.log.schema import log, log_name, log_stream
+from adapters.log.schema import log, log_stream
 from domain.records import Entry
 
 
@@ -50,10 +51,10 @@ class LogAggregateRecorder(LogRecorder, AggregateRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
-        version = log_stream.c.version
+        version, position = log_stream.c.version, log_stream.c.position
         statement = (
-            select(version, log.c.topic, log.c.state)
-            .join_from(log_stream, log, log.c.position == log_stream.c.position)
+            select(version, position, log.c.topic, log.c.state)
+            .outerjoin_from(log_stream, log, log.c.position == position)
             .where(log_stream.c.stream_id == stream_of(originator_id))
             .order_by(version.desc() if desc else version)
             .limit(limit)
@@ -63,7 +64,21 @@ class LogAggregateRecorder(LogRecorder, AggregateRecorder):
         if lte is not None:
             statement = statement.where(version <= lte)
         with translated(), self.engine.connect() as connection:
-            return [StoredEvent(originator_id, *row) for row in connection.execute(statement)]
+            found = connection.execute(statement).all()
+            elsewhere = [row.position for row in found if row.topic is None]
+            archived = (
+                {row.position: row for row in read_positions(connection, elsewhere)} if elsewhere else {}
+            )
+        events = []
+        for row in found:
+            said = row if row.topic is not None else archived.get(row.position)
+            if said is None:
+                raise OperationalError(
+                    f"the log has no row at position {row.position}, where version {row.version} of"
+                    f" {originator_id} stands; see `roundtrip log verify`"
+                )
+            events.append(StoredEvent(originator_id, row.version, said.topic, said.state))
+        return events
 
     def _store(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> list[int]:
         with translated(), self.engine.begin() as connection:
@@ -103,30 +118,25 @@ class LogApplicationRecorder(LogAggregateRecorder, ApplicationRecorder):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        position = log.c.position
-        statement = (
-            select(position, log.c.stream_id, log_name.c.name, log.c.version, log.c.topic, log.c.state)
-            .outerjoin_from(log, log_name, log_name.c.stream_id == log.c.stream_id)
-            .order_by(position)
-            .limit(limit)
-        )
-        if start is not None:
-            statement = statement.where(position >= start if inclusive_of_start else position > start)
-        if stop is not None:
-            statement = statement.where(position <= stop)
-        if topics:
-            statement = statement.where(log.c.topic.in_(topics))
+        if limit < 1:
+            return []
+        after = 0 if start is None else start - 1 if inclusive_of_start else start
         with translated(), self.engine.connect() as connection:
-            return [
-                Notification(
-                    id=row.position,
-                    originator_id=row.stream_id if row.name is None else row.name,
-                    originator_version=row.version,
-                    topic=row.topic,
-                    state=row.state,
-                )
-                for row in connection.execute(statement)
-            ]
+            if topics:
+                rows = read_topics(connection, max(after, 0), limit, stop, topics)
+            else:
+                rows = read_rows(connection, max(after, 0), limit, stop)
+            names = names_of(connection, [row.stream_id for row in rows])
+        return [
+            Notification(
+                id=row.position,
+                originator_id=names.get(row.stream_id) or UUID(row.stream_id),
+                originator_version=row.version,
+                topic=row.topic,
+                state=row.state,
+            )
+            for row in rows
+        ]
 
     def max_notification_id(self) -> int | None:
         with translated(), self.engine.connect() as connection:

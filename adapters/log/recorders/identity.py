@@ -10,6 +10,7 @@ from eventsourcing.persistence import DataError, StoredEvent
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from adapters.log.driver import driver_of
 from adapters.log.schema import log_name
 from domain.records import derive_id
 
@@ -39,3 +40,15 @@ def keep_names(connection: Connection, events: Iterable[StoredEvent]) -> None:
     if names:
         rows = [{"stream_id": stream_of(name), "name": name} for name in names]
         connection.execute(insert(log_name).on_conflict_do_nothing(), rows)
+
+
+def names_of(connection: Connection, streams: Iterable[str]) -> dict[str, str]:
+    """The texts that these streams were derived from, by stream; a stream that is an id itself has none."""
+    asked = list(set(streams))
+    if not asked:
+        return {}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT stream_id::text, name FROM log_name WHERE stream_id = ANY(%b::text[]::uuid[])", (asked,)
+        )
+        return dict(cursor.fetchall())
