@@ -1,0 +1,191 @@
+"""The history in the lake: written once, asked in bulk, and in agreement with what the stream says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from adapters.database import open_database
+from adapters.history.tables import History
+from adapters.log.append import append
+from domain.audiences.definition import Audience
+from domain.records import Entry, Identifier, Record, entry_of
+from domain.workspace import Workspace
+from runtime.audiences.bulk import history_now
+from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.history import HistoryWriter
+from runtime.pipeline import Pipeline, drain
+
+HOUR = 3_600_000_000
+AUDIENCES: dict[str, Any] = {
+    "bought_twice": {
+        "match": {"event": "Order Completed", "at_least": 2, "where": {"total": {"at_least": 10}}}
+    },
+    "recent": {"match": {"event": "Order Completed", "within": "1d"}},
+    "spent": {"match": {"event": "Order Completed", "sum": "total", "at_least": 60}},
+    "ignored": {
+        "match": {"event": "Push Sent", "then_none": [{"event": "Push Opened", "same": "id"}], "within": "2h"}
+    },
+    "pros": {"match": {"attribute": "plan", "is": "pro"}},
+    "told": {
+        "match": {"all": [{"consent": "push"}, {"not": {"in_audience": "recent"}}]},
+        "exclude": ["spent"],
+    },
+    "first": {"match": {"event": "Order Completed", "first": {"before": "1d"}}},
+    "half": {"match": {"split": "test", "share": 50}},
+}
+WORKSPACE = {
+    "workspace": "test",
+    "clock": "simulated",
+    "feeds": {
+        "app": {"format": "files", "priority": 1},
+        "crm": {"format": "files", "priority": 2},
+    },
+    "audiences": AUDIENCES,
+}
+
+
+def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
+    """Log times and records of forty people on shared devices, some of whom turn out to be one."""
+    draw, now = random.Random(seed), HOUR
+    for number in range(count):
+        now += draw.choice([0, 1, HOUR // 7, HOUR])
+        person, device = draw.randrange(40), draw.randrange(25)
+        kind = draw.choice(["track", "track", "track", "identify"])
+        known = [Identifier("anonymous_id", f"device-{device}")]
+        if draw.random() < 0.4:
+            known.insert(0, Identifier("user_id", f"user-{person}"))
+        body: dict[str, Any] = {}
+        if kind == "track":
+            body = {"properties": {"total": draw.choice([5, 10.5, 40]), "id": str(draw.randrange(5))}}
+        else:
+            body = {"traits": {"plan": draw.choice(["pro", "free"]), "age": draw.randrange(15, 30)}}
+        yield (
+            now,
+            entry_of(
+                Record(
+                    feed=draw.choice(["app", "crm"]),
+                    message_id=f"m-{seed}-{number}",
+                    type=kind,
+                    name=draw.choice(["Order Completed", "Push Sent", "Push Opened"])
+                    if kind == "track"
+                    else "",
+                    occurred_at=now - draw.choice([0, 0, HOUR]),
+                    identifiers=tuple(known),
+                    body=msgspec.Raw(msgspec.json.encode(body)),
+                    properties_at="properties" if kind == "track" else "",
+                    traits_at="traits" if kind == "identify" else "",
+                    consent={"push": draw.random() < 0.6} if draw.random() < 0.1 else {},
+                )
+            ),
+        )
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = open_database(database, application="test")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def definitions(database: str, engine: Engine) -> Iterator[Definitions]:
+    with open_definitions(database) as definitions:
+        apply_workspace(engine, definitions, Workspace.model_validate(WORKSPACE))
+        yield definitions
+
+
+def take_in(engine: Engine, definitions: Definitions, count: int, seed: int) -> None:
+    for at, entry in entries(count, seed):
+        with engine.begin() as connection:
+            append(connection, [entry], advance_to=at + seed * 1_000 * HOUR)
+    drain(Pipeline(engine, definitions), 2**62)
+
+
+def stream(engine: Engine) -> dict[str, set[str]]:
+    members: dict[str, set[str]] = {name: set() for name in AUDIENCES}
+    with engine.connect() as connection:
+        for audience, profile in connection.execute(text("SELECT audience, profile::text FROM membership")):
+            members[audience].add(profile)
+    return members
+
+
+def bulk(engine: Engine, definitions: Definitions, history: History) -> dict[str, set[str]]:
+    audiences = {name: Audience.model_validate(body) for name, body in AUDIENCES.items()}
+    with history_now(engine, definitions, history, lambda what, done: None) as now:
+        return {
+            name: {profile for (profile,) in now.duck.execute(now.members(audiences, name)).fetchall()}
+            for name in audiences
+        }
+
+
+def rows(history: History) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(file).num_rows for files in history.files().values() for file in files)
+
+
+def test_bulk_agrees_with_the_stream_wherever_the_lake_stands(
+    engine: Engine, definitions: Definitions, tmp_path: Path
+) -> None:
+    history = History(str(tmp_path))
+    take_in(engine, definitions, 300, seed=1)
+    assert any(stream(engine).values())
+    assert bulk(engine, definitions, history) == stream(engine)
+    writer = HistoryWriter(engine, definitions, history)
+    assert writer.turn() > 0
+    assert writer.turn() == 0
+    assert bulk(engine, definitions, history) == stream(engine)
+    # People of the second lot turn out to be people of the first: nothing written is written anew.
+    take_in(engine, definitions, 200, seed=2)
+    assert bulk(engine, definitions, history) == stream(engine)
+    before = rows(history)
+    writer.turn()
+    assert rows(history) > before
+    assert bulk(engine, definitions, history) == stream(engine)
+
+
+def test_a_writer_killed_between_two_tables_writes_no_row_twice(
+    engine: Engine, definitions: Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(str(tmp_path))
+    take_in(engine, definitions, 150, seed=3)
+    whole = History(str(tmp_path / "whole"))
+    HistoryWriter(engine, definitions, whole).turn()
+
+    written = []
+
+    def killed(self: History, name: str, *rest: Any) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(name)
+        unbroken(self, name, *rest)
+
+    unbroken = History._append
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "_append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            HistoryWriter(engine, definitions, history).turn()
+    assert 0 < rows(history) < rows(whole)
+    HistoryWriter(engine, definitions, history).turn()
+    assert rows(history) == rows(whole)
+    assert bulk(engine, definitions, history) == stream(engine)
+
+
+def test_who_is_erased_is_in_no_file(engine: Engine, definitions: Definitions, tmp_path: Path) -> None:
+    history = History(str(tmp_path))
+    take_in(engine, definitions, 150, seed=4)
+    HistoryWriter(engine, definitions, history).turn()
+    with engine.connect() as connection:
+        nodes = {node for (node,) in connection.execute(text("SELECT node::text FROM identity LIMIT 10"))}
+    before = rows(history)
+    gone = history.erase(nodes)
+    assert 0 < gone == before - rows(history)
+    held = b"".join(file.read_bytes() for file in tmp_path.rglob("*.parquet"))
+    assert not any(node.encode() in held for node in nodes)
