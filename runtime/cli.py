@@ -24,7 +24,11 @@ from sqlalchemy.exc import ProgrammingError
 from adapters.database import RoleError, open_database
 from adapters.lake.errors import LakeError
 from adapters.log.witness import WitnessError
-from runtime.commands import feed, tracking_plan
+from domain.audiences.definition import InvalidAudiences
+from runtime.audiences.bulk import HistoryBehindError
+from runtime.audiences.explain import NobodyError
+from runtime.audiences.export import ExportFormatError
+from runtime.commands import audience, feed, tracking_plan
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
@@ -37,6 +41,7 @@ from runtime.migrate import MigrationError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(audience.app, name="audience")
 app.add_typer(feed.app, name="feed")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
@@ -115,6 +120,20 @@ def pull() -> None:
     _, engines = _external()
     with _database(engines, "pull") as database:
         uvloop.run(pull_until_stopped(database))
+
+
+@app.command()
+def history() -> None:
+    """Write the log into the lake as a history that can be asked. One leads, further ones stand by."""
+    from adapters.history.tables import History
+    from runtime.history import run_history
+
+    settings, engines = _external()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _database(engines, "history") as database, open_definitions(engines.database_url) as definitions:
+        run_history(database, definitions, History(settings.lake), stop)
 
 
 @app.command()
@@ -233,7 +252,11 @@ _MENDABLE = (
     WitnessError,
     ArchiveError,
     ExportError,
+    ExportFormatError,
+    HistoryBehindError,
+    InvalidAudiences,
     LakeError,
+    NobodyError,
     PlaceError,
 )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.persistence import StoredEvent
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from sqlalchemy import Engine, text
 from adapters.connectors.configuration import resolve
 from adapters.connectors.connector import connector
 from adapters.projections.definitions import DefinitionChange
-from domain.audiences.definition import path_of, validate_audiences
+from domain.audiences.definition import InvalidAudiences, validate_audiences
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
 from domain.identifiers import Kind
@@ -28,6 +27,7 @@ from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.schema_files import with_schemas
 from runtime.workspace_view import SEGMENT
+from runtime.yaml_file import YamlError, read_yaml
 
 
 class WorkspaceError(Exception):
@@ -84,17 +84,17 @@ def open_definitions(database_url: str) -> Definitions:
 def read_workspace(path: Path) -> Workspace:
     """Reads and checks a workspace file. Raises `WorkspaceError` naming what is wrong and where."""
     try:
-        document = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise WorkspaceError(f"{path}: no such file; `examples/` has workspaces to begin with") from error
-    except yaml.YAMLError as error:
-        raise WorkspaceError(f"{path}: not YAML: {error}") from error
+        file = read_yaml(path)
+    except YamlError as error:
+        raise WorkspaceError(str(error)) from error
     try:
-        workspace = Workspace.model_validate(with_schemas(document, path.parent))
+        workspace = Workspace.model_validate(with_schemas(file.document, path.parent))
         validate_audiences(workspace.audiences)
     except ValidationError as error:
-        lines = [f"{path_of(e['loc'])}: {e['msg']}" for e in error.errors()]
-        raise WorkspaceError(f"{path}: " + "; ".join(lines)) from error
+        raise WorkspaceError(file.mistakes(error)) from error
+    except InvalidAudiences as error:
+        line = file.line_of(("audiences", error.audience))
+        raise WorkspaceError(f"{path}:{line}: {error}") from error
     except ValueError as error:
         raise WorkspaceError(f"{path}: {error}") from error
     for name, feed in workspace.feeds.items():

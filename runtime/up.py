@@ -23,7 +23,7 @@ from runtime.processes import Part, hold_home, run_parts
 from runtime.pull.run import is_pulled
 from runtime.settings import Settings
 
-PARTS: Final = ("serve", "pipeline", "relay", "deliver")
+PARTS: Final = ("serve", "pipeline", "relay", "deliver", "history")
 
 
 class Ready(NamedTuple):

@@ -93,6 +93,15 @@ def _final(profile: str, outcome: Outcome) -> str:
     return profile
 
 
+def load_members(connection: Connection, audience: str) -> dict[str, tuple[int, int]]:
+    """Profile → (position, log time in microseconds) of the entry, of everybody who is in an audience."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text, position, entered_at FROM membership WHERE audience = %b", (audience,)
+        )
+        return {profile: (position, at) for profile, position, at in cursor}
+
+
 def save_memberships(connection: Connection, changes: Sequence[MembershipChange]) -> None:
     """Of several changes to one membership the last one holds."""
     final = {(change.audience, change.profile): change.membership for change in changes}

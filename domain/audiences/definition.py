@@ -207,7 +207,11 @@ def references_of(audience: Audience) -> frozenset[str]:
 
 
 class InvalidAudiences(ValueError):
-    """Audiences that are each well-formed, but refer to one another as they must not."""
+    """Audiences that are each well-formed, but refer to one another as `audience` must not."""
+
+    def __init__(self, audience: str, problem: str) -> None:
+        super().__init__(problem)
+        self.audience = audience
 
 
 def dependency_order(audiences: Mapping[str, Audience]) -> tuple[str, ...]:
@@ -216,15 +220,17 @@ def dependency_order(audiences: Mapping[str, Audience]) -> tuple[str, ...]:
     for name, referred in references.items():
         for unknown in sorted(referred - audiences.keys()):
             raise InvalidAudiences(
+                name,
                 f"audience '{name}' refers to '{unknown}', which is not declared; "
-                f"{suggestion(unknown, audiences)}declared are: {', '.join(sorted(audiences))}"
+                f"{suggestion(unknown, audiences)}declared are: {', '.join(sorted(audiences))}",
             )
     try:
         return tuple(TopologicalSorter({n: sorted(r) for n, r in references.items()}).static_order())
     except CycleError as error:
         circle = " → ".join(reversed(error.args[1]))
         raise InvalidAudiences(
-            f"audiences refer to each other in a circle: {circle}; take one of these in_audience out"
+            error.args[1][0],
+            f"audiences refer to each other in a circle: {circle}; take one of these in_audience out",
         ) from None
 
 

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 
-def refusal(problem: str) -> PydanticCustomError:
-    """A validation error that carries `problem` as its whole message; raise it inside a validator."""
-    return PydanticCustomError("audience", "{problem}", {"problem": problem})
+def refusal(problem: str, word: object = "") -> PydanticCustomError:
+    """A validation error that carries `problem` as its whole message; raise it inside a validator.
+
+    `word` is which word of the part it is about, where it is about one.
+    """
+    return PydanticCustomError("audience", "{problem}", {"problem": problem, "word": str(word)})
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
@@ -45,11 +48,13 @@ class Part(BaseModel):
             if word not in known:
                 raise refusal(
                     f"'{word}' is not known here: {suggestion(word, known)}"
-                    f"the words that can stand here are {', '.join(known)}"
+                    f"the words that can stand here are {', '.join(known)}",
+                    word,
                 )
             if meaning is None:
                 raise refusal(
                     f"'{word}' is empty: give it a value or leave it out (what a person does not have is "
-                    "found with exists: false)"
+                    "found with exists: false)",
+                    word,
                 )
         return value

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner, Result
 
 from adapters.database import open_database
 from adapters.history.tables import History
 from adapters.log.append import append
+from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.people import load_profiles
 from domain.audiences.definition import Audience
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
-from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.audiences.explain import NobodyError
+from runtime.cli import app
+from runtime.definitions import Definitions, WorkspaceError, apply_workspace, open_definitions
 from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
 
@@ -126,8 +134,6 @@ def bulk(engine: Engine, definitions: Definitions, history: History) -> dict[str
 
 
 def rows(history: History) -> int:
-    import pyarrow.parquet as pq
-
     return sum(pq.read_metadata(file).num_rows for files in history.files().values() for file in files)
 
 
@@ -189,3 +195,86 @@ def test_who_is_erased_is_in_no_file(engine: Engine, definitions: Definitions, t
     assert 0 < gone == before - rows(history)
     held = b"".join(file.read_bytes() for file in tmp_path.rglob("*.parquet"))
     assert not any(node.encode() in held for node in nodes)
+
+
+@pytest.fixture
+def run(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`roundtrip audience …` on this database and a lake of its own."""
+    monkeypatch.setenv("ROUNDTRIP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ROUNDTRIP_DATABASE_URL", database)
+    monkeypatch.setenv("ROUNDTRIP_NATS_URL", "nats://127.0.0.1:4222")
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(app, ["audience", *map(str, words)], catch_exceptions=False)
+
+    return run
+
+
+def test_an_audience_is_previewed_before_it_is_declared(
+    engine: Engine, definitions: Definitions, tmp_path: Path, run: Any
+) -> None:
+    take_in(engine, definitions, 200, seed=5)
+    file = tmp_path / "new.yaml"
+    file.write_text("renamed: {match: {in_audience: bought_twice}}\nnobody: {match: {event: Never}}\n")
+    told = run("preview", file, "--sample", 3).stdout
+    size = len(stream(engine)["bought_twice"])
+    assert f"renamed: {size:,} (" in told
+    assert "nobody: 0" in told
+    row = next(line for line in told.splitlines() if "bought_twice" in line)
+    assert row.count(str(size)) >= 2
+    assert "100.0%" in row
+    file.write_text("renamed: {match: {in_audiences: bought_twice}}\n")
+    with pytest.raises(WorkspaceError, match=r"new\.yaml:1: renamed.match: .*did you mean 'in_audience'"):
+        run("preview", file)
+
+
+def test_members_are_exported_now_and_as_of_any_position(
+    engine: Engine, definitions: Definitions, tmp_path: Path, run: Any
+) -> None:
+    take_in(engine, definitions, 150, seed=6)
+    with engine.connect() as connection:
+        then = read_checkpoint(connection, "pipeline")
+    before = stream(engine)["told"]
+    take_in(engine, definitions, 150, seed=7)
+    after = stream(engine)["told"]
+    assert before != after
+
+    file = tmp_path / "told.csv"
+    run("export", "told", "--to", file, "--field", "plan=attribute.plan", "--field", "id=identifier.user_id")
+    with file.open() as lines:
+        told = list(csv.DictReader(lines))
+    assert {row["profile"] for row in told} == after
+    assert {row["plan"] for row in told} <= {"pro", "free", ""}
+    assert any(row["id"].startswith("user-") for row in told)
+
+    for suffix, read in (
+        (".ndjson", lambda file: [json.loads(line) for line in file.read_text().splitlines()]),
+        (".parquet", lambda file: pq.read_table(file).to_pylist()),
+    ):
+        file = tmp_path / f"told{suffix}"
+        run("export", "told", "--to", file, "--as-of", then)
+        assert {row["profile"] for row in read(file)} == before
+
+    members = [json.loads(line) for line in run("members", "told", "--as-of", then).stdout.splitlines()]
+    assert {row["profile"] for row in members} == before
+    sizes = [json.loads(line) for line in run("size", "told", "--every", "1d").stdout.splitlines()]
+    assert sizes[-1]["size"] == len(after)
+    assert len(before) in {one["size"] for one in sizes}
+
+
+def test_a_membership_is_explained_clause_by_clause(
+    engine: Engine, definitions: Definitions, run: Any
+) -> None:
+    take_in(engine, definitions, 200, seed=8)
+    with engine.connect() as connection:
+        row = connection.execute(
+            text("SELECT profile::text FROM membership WHERE audience = 'bought_twice' ORDER BY 1 LIMIT 1")
+        ).one()
+        profile = load_profiles(connection, [row.profile])[row.profile]
+    kind, values = next(iter(profile.identifiers.items()))
+    told = run("explain", "bought_twice", f"{kind}:{next(iter(values))}").stdout
+    assert "is in 'bought_twice'" in told
+    assert "at least 2 × 'Order Completed'" in told
+    assert "because of" in told
+    with pytest.raises(NobodyError, match="no audience 'x' is declared; declared are: bought_twice"):
+        run("explain", "x", "user_id:user-1")
