@@ -57,8 +57,8 @@ def calls(events: int, seed: int = 1) -> Iterator[dict[str, Any]]:
         yield call
 
 
-def bodies(events: int) -> list[bytes]:
-    every = list(calls(events))
+def bodies(events: int, seed: int = 1) -> list[bytes]:
+    every = list(calls(events, seed))
     return [
         json.dumps({"batch": every[i : i + EVENTS_A_BODY]}).encode() for i in range(0, events, EVENTS_A_BODY)
     ]

@@ -14,16 +14,20 @@ from rich.table import Table
 
 
 class Figure(NamedTuple):
-    """One measurement. `goal` is the least that will do, `None` where the issue sets none."""
+    """One measurement. `goal` is the least that will do, or the most where `at_most` says so; `None` where the
+    issue sets none."""
 
     name: str
     value: float
     unit: str
     goal: float | None = None
+    at_most: bool = False
 
     @property
     def reached(self) -> bool:
-        return self.goal is None or self.value >= self.goal
+        if self.goal is None:
+            return True
+        return self.value <= self.goal if self.at_most else self.value >= self.goal
 
 
 class Arguments(NamedTuple):
@@ -47,7 +51,8 @@ def conclude(title: str, figures: Sequence[Figure], asked: Arguments, notes: Seq
     for name in ("figure", "value", "goal"):
         table.add_column(name, justify="left" if name == "figure" else "right")
     for figure in figures:
-        goal = "" if figure.goal is None else f"≥ {figure.goal:,g}{' ✓' if figure.reached else ' ✗'}"
+        sign = "≤" if figure.at_most else "≥"
+        goal = "" if figure.goal is None else f"{sign} {figure.goal:,g}{' ✓' if figure.reached else ' ✗'}"
         table.add_row(figure.name, f"{figure.value:,.4g} {figure.unit}", goal)
     console = Console()
     console.print(table)

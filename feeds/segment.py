@@ -7,7 +7,6 @@ without `messageId` is known by the digest of its bytes, so a retry of the same 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,9 +21,10 @@ from feeds.feed import (
     Refused,
     TooLargeError,
 )
-from feeds.reading import check_depth, malformed, read_json
+from feeds.fields import digest_of
+from feeds.reading import check_depth, read_json
 from feeds.segment_identifiers import more_identifiers
-from feeds.times import parse_time
+from feeds.times import parse_time, read_time, unreadable_time
 
 ITEM_LIMIT: Final = 32 * 1024
 BATCH_LIMIT: Final = 500 * 1024
@@ -37,49 +37,16 @@ _SKEW_LIMIT_US: Final = 24 * 3600 * 1_000_000
 _PROPERTIES_AT: Final = {"track": "properties", "page": "properties", "screen": "properties"}
 
 
-#: Not `Raw | None`, of which msgspec reads only the `None`.
-_ABSENT: Final = msgspec.Raw(b"null")
-
-
-class _Consent(msgspec.Struct):
-    categoryPreferences: Any = None  # noqa: N815
-
-
-class _Context(msgspec.Struct):
-    traits: msgspec.Raw = _ABSENT
-    consent: _Consent | None = None
-    device: msgspec.Raw = _ABSENT
-    externalIds: msgspec.Raw = _ABSENT  # noqa: N815
-
-
-class _Call(msgspec.Struct):
-    """The fields a record is made of, under Segment's names; all else stays in the body."""
-
-    type: Any = None
-    messageId: Any = None  # noqa: N815
-    userId: Any = None  # noqa: N815
-    anonymousId: Any = None  # noqa: N815
-    previousId: Any = None  # noqa: N815
-    event: Any = None
-    name: Any = None
-    timestamp: Any = None
-    originalTimestamp: Any = None  # noqa: N815
-    sentAt: Any = None  # noqa: N815
-    context: _Context | None = None
-    properties: dict[str, msgspec.Raw] | None = None
-    traits: dict[str, msgspec.Raw] | None = None
-
-
 class _Batch(msgspec.Struct):
+    """The calls' own bytes; what they say is read with the whole request."""
+
     batch: list[msgspec.Raw]
-    sentAt: Any = None  # noqa: N815
 
 
 class _Key(msgspec.Struct):
     writeKey: str | None = None  # noqa: N815
 
 
-_decode_call = msgspec.json.Decoder(_Call).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_key = msgspec.json.Decoder(_Key).decode
 
@@ -102,25 +69,23 @@ def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> li
         raise TooLargeError(Problem("", "batch_too_large", f"a request has at most {BATCH_LIMIT} bytes"))
     if not body.strip():
         raise MalformedError(Problem("", "empty_body", "the body is empty; a JSON object is expected"))
-    # Read whole once, as what is taken in here must be readable ever after.
-    read_json(body)
+    # Read whole, as what is taken in here must be readable ever after.
+    said = read_json(body)
     if call is not None:
-        return [_record(feed, call, body, "", None, received_at)]
-    try:
-        batch = _decode_batch(body)
-    except msgspec.ValidationError as error:
-        raise InvalidError(Problem("/batch", "not_a_batch", f"'batch' is a list of calls: {error}")) from None
-    except msgspec.DecodeError as error:
-        raise malformed(error) from None
-    if len(batch.batch) > ITEMS_LIMIT:
+        return [_record(feed, call, said, body, "", None, received_at)]
+    calls = said.get("batch") if isinstance(said, dict) else None
+    if not isinstance(calls, list):
+        raise InvalidError(Problem("/batch", "not_a_batch", "'batch' is a list of calls"))
+    if len(calls) > ITEMS_LIMIT:
         raise TooLargeError(Problem("/batch", "too_many_items", f"a batch has at most {ITEMS_LIMIT} calls"))
+    sent_at = said.get("sentAt")
     records: list[Record] = []
     refused: list[Refused] = []
     too_large = False
-    for index, item in enumerate(batch.batch):
-        raw = bytes(item)
+    for index, (item, part) in enumerate(zip(calls, _decode_batch(body).batch, strict=True)):
+        raw = bytes(part)
         try:
-            records.append(_record(feed, None, raw, f"/batch/{index}", batch.sentAt, received_at))
+            records.append(_record(feed, None, item, raw, f"/batch/{index}", sent_at, received_at))
         except (InvalidError, TooLargeError) as error:
             too_large = too_large or isinstance(error, TooLargeError)
             refused.append(Refused(raw, error.problems))
@@ -149,110 +114,121 @@ def parse_message(feed: str, payload: Payload) -> list[Record]:
 
 
 def _record(
-    feed: str, call: str | None, body: bytes, pointer: str, batch_sent_at: Any, received_at: int
+    feed: str, call: str | None, said: Any, body: bytes, pointer: str, batch_sent_at: Any, received_at: int
 ) -> Record:
+    """One call. The hot path of every ingest: a pointer is only put together where something is wrong."""
     if len(body) > ITEM_LIMIT:
-        raise TooLargeError(
-            Problem(
-                pointer, "event_too_large", f"a call has at most {ITEM_LIMIT} bytes, this one {len(body)}"
-            )
-        )
+        detail = f"a call has at most {ITEM_LIMIT} bytes, this one {len(body)}"
+        raise TooLargeError(Problem(pointer, "event_too_large", detail))
+    if not isinstance(said, dict):
+        raise InvalidError(Problem(pointer, "not_an_object", "a call is an object"))
     check_depth(body)
-    try:
-        said = _decode_call(body)
-    except msgspec.ValidationError as error:
-        raise InvalidError(Problem(pointer, "wrong_type", str(error))) from None
-    except msgspec.DecodeError as error:
-        raise malformed(error) from None
-    kind = call or said.type
+    get = said.get
+    kind = call or get("type")
     if not isinstance(kind, str) or kind not in RECORD_TYPES:
         known = ", ".join(sorted(RECORD_TYPES))
         raise InvalidError(Problem(f"{pointer}/type", "unknown_type", f"'type' is one of {known}"))
-    name = _text(said.event if kind == "track" else said.name, f"{pointer}/{_name_of(kind)}", _NAME_LIMIT)
+    name = _text(said, "event" if kind == "track" else "name", pointer, _NAME_LIMIT)
     if kind == "track" and not name:
         raise InvalidError(Problem(f"{pointer}/event", "no_event", "a track call names its event in 'event'"))
-    context = said.context
+    properties = _object(said, "properties", pointer)
+    traits = _object(said, "traits", pointer)
+    context = _object(said, "context", pointer)
     traits_at = ""
-    if kind == "identify" and said.traits is not None:
+    if kind == "identify" and traits is not None:
         traits_at = "traits"
-    elif context is not None and bytes(context.traits) != b"null":
+    elif context is not None and context.get("traits") is not None:
         traits_at = "context.traits"
-    message_id = _text(said.messageId, f"{pointer}/messageId", _ID_LIMIT)
     return Record(
         feed=feed,
-        message_id=message_id or "sha256:" + hashlib.sha256(body).hexdigest(),
+        message_id=_text(said, "messageId", pointer, _ID_LIMIT) or digest_of(body),
         type=cast(RecordType, kind),
         occurred_at=_occurred_at(said, pointer, batch_sent_at, received_at),
-        identifiers=_identifiers(feed, said, kind, pointer),
+        identifiers=_identifiers(feed, said, kind, traits, context, pointer),
         body=msgspec.Raw(body),
         name=name,
-        properties_at=_PROPERTIES_AT.get(kind, "") if said.properties is not None else "",
+        properties_at=_PROPERTIES_AT.get(kind, "") if properties is not None else "",
         traits_at=traits_at,
-        consent=_consent(context, pointer),
+        consent={} if context is None else _consent(context, pointer),
     )
 
 
-def _name_of(kind: str) -> str:
-    return "event" if kind == "track" else "name"
-
-
-def _identifiers(feed: str, said: _Call, kind: str, pointer: str) -> tuple[Identifier, ...]:
+def _identifiers(
+    feed: str,
+    said: dict[str, Any],
+    kind: str,
+    traits: dict[str, Any] | None,
+    context: dict[str, Any] | None,
+    pointer: str,
+) -> tuple[Identifier, ...]:
     found = []
-    user_id = _text(said.userId, f"{pointer}/userId", _ID_LIMIT)
-    anonymous_id = _text(said.anonymousId, f"{pointer}/anonymousId", _ID_LIMIT)
-    if user_id:
+    if user_id := _text(said, "userId", pointer, _ID_LIMIT):
         found.append(Identifier("user_id", user_id))
-    if anonymous_id:
+    if anonymous_id := _text(said, "anonymousId", pointer, _ID_LIMIT):
         found.append(Identifier("anonymous_id", anonymous_id))
-    if kind == "alias":
-        previous = _text(said.previousId, f"{pointer}/previousId", _ID_LIMIT)
-        if previous:
-            # Segment lets it be either; a user id is what an alias call joins that identify cannot.
-            found.append(Identifier("user_id", previous))
+    # Segment lets it be either; a user id is what an alias call joins that identify cannot.
+    if kind == "alias" and (previous := _text(said, "previousId", pointer, _ID_LIMIT)):
+        found.append(Identifier("user_id", previous))
     if not found:
         raise InvalidError(
             Problem(pointer, "no_identifier", "a call has a 'userId' or an 'anonymousId', or both")
         )
     if kind != "alias":
         # Of an alias call's two people it is not said whose they would be.
-        traits = said.traits if kind == "identify" else None
-        found += more_identifiers(feed, traits, said.context, {identifier.kind for identifier in found})
+        found += more_identifiers(feed, traits if kind == "identify" else None, context, found)
     return tuple(found)
 
 
-def _text(value: Any, pointer: str, limit: int) -> str:
+def _object(said: dict[str, Any], name: str, pointer: str) -> dict[str, Any] | None:
+    value = said.get(name)
+    if value is None or isinstance(value, dict):
+        return value
+    raise InvalidError(Problem(f"{pointer}/{name}", "not_an_object", "an object is expected here"))
+
+
+def _text(said: dict[str, Any], name: str, pointer: str, limit: int) -> str:
     """An id or name as text: numbers are taken, as the clients of some languages send them."""
+    value = said.get(name)
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if isinstance(value, str) and len(value) <= limit and "\x1f" not in value:
+        return value
+    where = f"{pointer}/{name}"
     if not isinstance(value, str):
-        raise InvalidError(Problem(pointer, "not_text", "text is expected here"))
+        raise InvalidError(Problem(where, "not_text", "text is expected here"))
     if len(value) > limit:
-        raise InvalidError(Problem(pointer, "too_long", f"at most {limit} characters are taken here"))
-    if "\x1f" in value:
-        raise InvalidError(Problem(pointer, "control_character", "U+001F is not taken here"))
-    return value
+        raise InvalidError(Problem(where, "too_long", f"at most {limit} characters are taken here"))
+    raise InvalidError(Problem(where, "control_character", "U+001F is not taken here"))
 
 
-def _occurred_at(said: _Call, pointer: str, batch_sent_at: Any, received_at: int) -> int:
+def _occurred_at(said: dict[str, Any], pointer: str, batch_sent_at: Any, received_at: int) -> int:
     """When it happened: `timestamp`, corrected by how far the client's clock was off when it sent."""
-    field = "timestamp" if said.timestamp is not None else "originalTimestamp"
-    value = said.timestamp if said.timestamp is not None else said.originalTimestamp
+    field = "timestamp"
+    value = said.get(field)
+    if value is None:
+        field = "originalTimestamp"
+        value = said.get(field)
     if value is None:
         return received_at
-    occurred_at = parse_time(value, f"{pointer}/{field}")
-    sent = said.sentAt if said.sentAt is not None else batch_sent_at
+    occurred_at = read_time(value)
+    if occurred_at is None:
+        raise unreadable_time(f"{pointer}/{field}")
+    sent = said.get("sentAt")
+    where = f"{pointer}/sentAt" if sent is not None else "/sentAt"
+    sent = batch_sent_at if sent is None else sent
     if sent is None:
         return occurred_at
-    skew = received_at - parse_time(sent, f"{pointer}/sentAt" if said.sentAt is not None else "/sentAt")
+    skew = received_at - parse_time(sent, where)
     return occurred_at + skew if abs(skew) <= _SKEW_LIMIT_US else occurred_at
 
 
-def _consent(context: _Context | None, pointer: str) -> dict[str, bool]:
-    if context is None or context.consent is None or context.consent.categoryPreferences is None:
+def _consent(context: dict[str, Any], pointer: str) -> dict[str, bool]:
+    consent = _object(context, "consent", f"{pointer}/context")
+    preferences = consent.get("categoryPreferences") if consent is not None else None
+    if preferences is None:
         return {}
-    preferences = context.consent.categoryPreferences
     where = f"{pointer}/context/consent/categoryPreferences"
     if not isinstance(preferences, dict) or not all(isinstance(v, bool) for v in preferences.values()):
         raise InvalidError(

@@ -6,10 +6,8 @@ What cannot be read as its kind is no identifier here, and no reason to refuse t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
-
-import msgspec
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from domain.identifiers import KINDS, read_identifier, vendor_kind
 from domain.records import Identifier
@@ -27,43 +25,34 @@ _KINDS: Final[Mapping[str, str]] = {kind: kind for kind in KINDS} | {
 }
 _DEVICE: Final = {"ios": ("idfv", "idfa"), "android": ("android_id", "gaid")}
 
-_decode = msgspec.json.Decoder().decode
-
-
-class Context(Protocol):
-    """The parts of a call's context that identifiers are in, undecoded."""
-
-    traits: msgspec.Raw
-    device: msgspec.Raw
-    externalIds: msgspec.Raw  # noqa: N815
+#: Parts of a call's context that identifiers are in.
+_PLACES: Final = frozenset({"traits", "device", "externalIds"})
 
 
 def more_identifiers(
-    feed: str, traits: Mapping[str, msgspec.Raw] | None, context: Context | None, said: set[str]
+    feed: str, traits: dict[str, Any] | None, context: dict[str, Any] | None, said: Sequence[Identifier]
 ) -> list[Identifier]:
     """The further identifiers of a call, each once. Of the kinds that the call itself has `said`, none."""
-    if traits is None and context is None:
+    if traits is None and (context is None or _PLACES.isdisjoint(context)):
         return []
+    kinds = {identifier.kind for identifier in said}
     found: dict[Identifier, None] = {}
-    for kind, value in _claims(feed, traits, context):
-        if kind not in said and isinstance(value, str) and (read := read_identifier(kind, value)) is not None:
-            found[read] = None
+    for kind, value in _claims(feed, traits or {}, context or {}):
+        if kind not in kinds and isinstance(value, str):
+            read = read_identifier(kind, value)
+            if read is not None:
+                found[read] = None
     return list(found)
 
 
-def _claims(
-    feed: str, traits: Mapping[str, msgspec.Raw] | None, context: Context | None
-) -> Iterator[tuple[str, Any]]:
+def _claims(feed: str, traits: dict[str, Any], context: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for kind in ("email", "phone"):
-        if traits is not None and kind in traits:
-            yield kind, _decode(traits[kind])
-    if context is None:
-        return
-    if isinstance(known := _decode(context.traits), dict):
+        yield kind, traits.get(kind)
+    if isinstance(known := context.get("traits"), dict):
         yield from ((kind, known.get(kind)) for kind in ("email", "phone"))
-    if isinstance(device := _decode(context.device), dict):
+    if isinstance(device := context.get("device"), dict):
         yield from _device(device)
-    if isinstance(ids := _decode(context.externalIds), list):
+    if isinstance(ids := context.get("externalIds"), list):
         yield from _external(feed, ids[:_EXTERNAL_LIMIT])
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from feeds.feed import InvalidError, Problem
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def parse_time(value: Any, pointer: str) -> int:
@@ -16,15 +15,26 @@ def parse_time(value: Any, pointer: str) -> int:
 
     Raises `InvalidError` pointing at what cannot be read.
     """
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value)
-            if at.tzinfo is None:
-                at = at.replace(tzinfo=UTC)
-            return (at - _EPOCH) // _MICROSECOND
-        except (ValueError, OverflowError):
-            pass
-    raise InvalidError(
+    found = read_time(value)
+    if found is None:
+        raise unreadable_time(pointer)
+    return found
+
+
+def read_time(value: Any) -> int | None:
+    """As `parse_time`; `None` for what cannot be read."""
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+        since = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def unreadable_time(pointer: str) -> InvalidError:
+    return InvalidError(
         Problem(pointer, "unreadable_time", "a time is written as in 2026-11-24T10:15:30.123Z (RFC 3339)")
     )
 

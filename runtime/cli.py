@@ -65,12 +65,12 @@ def up(workspace: WorkspaceOption = None) -> None:
 
 
 @app.command()
-def serve() -> None:
-    """Run the HTTP API, and take delivery outcomes in."""
-    from runtime.serve import run_serve
+def serve(http_only: Annotated[bool, typer.Option("--http-only", hidden=True)] = False) -> None:
+    """Run the HTTP API, and take in delivery outcomes and records from NATS."""
+    from runtime.serve import serve as run
 
     settings, engines = _external()
-    uvloop.run(run_serve(settings, engines))
+    run(settings, engines, http_only)
 
 
 @app.command()

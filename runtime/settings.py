@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -27,8 +28,9 @@ class Settings(BaseModel):
     """The settings of one Roundtrip. What may hold a secret is left out of `repr`.
 
     `database_url` and `nats_url` are None when the embedded server is to be used; `database_owner_url` is None
-    when the owner of the tables logs in as everybody else. `http_port` 0 means a free one. `public_url` is where
-    others call the HTTP API, empty where that is where it listens. `lake` is a URL. All paths are absolute.
+    when the owner of the tables logs in as everybody else. `http_port` 0 means a free one, `http_processes` is how
+    many answer on it, and `public_url` where others call it (empty: where it listens). `lake` is a URL. All paths
+    are absolute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -39,6 +41,7 @@ class Settings(BaseModel):
     nats_url: str | None = Field(default=None, repr=False)
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    http_processes: int = 1
     public_url: str = ""
     nats_replicas: int = 1
     lake: str
@@ -62,6 +65,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         nats_url=_nats_url(given.get("ROUNDTRIP_NATS_URL")),
         http_host=host,
         http_port=port,
+        http_processes=_http_processes(given.get("ROUNDTRIP_HTTP_PROCESSES")),
         public_url=_public_url(given.get("ROUNDTRIP_PUBLIC_URL", "")),
         nats_replicas=_replicas(given.get("ROUNDTRIP_NATS_REPLICAS", "1")),
         lake=_lake(given.get("ROUNDTRIP_LAKE", str(home / "lake"))),
@@ -124,6 +128,17 @@ def _http(value: str) -> tuple[str, int]:
             "write it as 127.0.0.1:8080, with port 0 for a free one"
         )
     return match["host"].strip("[]"), int(match["port"])
+
+
+def _http_processes(value: str | None) -> int:
+    """Two where there are two processors: with more, the log itself is what others wait for."""
+    if value is None:
+        return min(len(os.sched_getaffinity(0)), 2)
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 64:
+        raise SettingsError(
+            f"ROUNDTRIP_HTTP_PROCESSES={value}: is not how many processes answer HTTP; write a number from 1 to 64"
+        )
+    return int(value)
 
 
 def _public_url(value: str) -> str:

@@ -50,7 +50,7 @@ _CONTENT: Final = frozenset(
         "text/plain",
     }
 )
-_DONE: Final = b'{"success":true}'
+_DONE: Final = Response(b'{"success":true}', 200, media_type="application/json")
 
 
 def segment_routes(ports: Ports) -> list[Route]:
@@ -79,7 +79,7 @@ def _endpoint(ports: Ports, call: str | None) -> Callable[[Request], Awaitable[R
             # 200, as at Segment, whose clients would send all of it again or give all of it up.
             answer = msgspec.json.encode({"success": True, "refused": taken.refused})
             return Response(answer, 200, media_type="application/json")
-        return Response(_DONE, 200, media_type="application/json")
+        return _DONE
 
     return endpoint
 

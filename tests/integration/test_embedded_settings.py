@@ -95,3 +95,25 @@ def test_an_open_token_file_is_refused(home: Path) -> None:
     (home / "api-token").chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
         load_settings({"ROUNDTRIP_HOME": str(home)})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("https://cdp.example.com/", "https://cdp.example.com"), ("http://a:81", "http://a:81")],
+)
+def test_where_others_call_is_read(home: Path, value: str, expected: str) -> None:
+    assert load_settings({"ROUNDTRIP_HOME": str(home), "ROUNDTRIP_PUBLIC_URL": value}).public_url == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ROUNDTRIP_PUBLIC_URL", "cdp.example.com"),
+        ("ROUNDTRIP_PUBLIC_URL", "https://cdp.example.com/path"),
+        ("ROUNDTRIP_HTTP_PROCESSES", "0"),
+        ("ROUNDTRIP_HTTP_PROCESSES", "many"),
+    ],
+)
+def test_what_cannot_be_used_is_named(home: Path, variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        load_settings({"ROUNDTRIP_HOME": str(home), variable: value})
