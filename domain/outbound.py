@@ -13,7 +13,8 @@ import msgspec
 
 OUTCOME_VERSION: Final = 1000
 
-Change = Literal["add", "remove"]
+#: `delete` asks the destination to forget the person.
+Change = Literal["add", "remove", "delete"]
 Status = Literal["delivered", "dead", "suppressed"]
 
 

@@ -29,6 +29,7 @@ from runtime.audiences.bulk import HistoryBehindError
 from runtime.audiences.explain import NobodyError
 from runtime.audiences.export import ExportFormatError
 from runtime.commands import audience, feed, tracking_plan
+from runtime.commands import connector as connector_commands
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
@@ -43,6 +44,7 @@ from runtime.settings import Settings, SettingsError, load_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(audience.app, name="audience")
 app.add_typer(feed.app, name="feed")
+app.add_typer(connector_commands.app, name="connector")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
 app.add_typer(tracking_plan.app, name="plan")

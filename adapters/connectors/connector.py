@@ -12,6 +12,7 @@ Verdict = Literal["delivered", "retry", "dead"]
 
 #: Statuses besides 5xx that pass: request timeout, too early, too many requests.
 _PASSING: Final = frozenset({408, 425, 429})
+_GROUP: Final = "roundtrip.connectors"
 
 
 class RenderError(ValueError):
@@ -59,6 +60,32 @@ class ConnectorConfig(NamedTuple):
     secrets: Mapping[str, str]
 
 
+def unsigned(config: ConnectorConfig, request: Request, now: int) -> Request:
+    """The request as it is: nothing of it depends on when it is sent."""
+    return request
+
+
+def nothing(config: ConnectorConfig, request: Request, answer: Answer) -> list[Request]:
+    """No request follows on an answer."""
+    return []
+
+
+class Example(NamedTuple):
+    """A connection as it might be declared, by which a connector is tried out: see `conformance`.
+
+    `fields` are those of the n-th of many people; `accepted` is what a destination answers that takes a request.
+    `key` finds what a destination knows a repeated request by; without one, doing twice what a request says has
+    to be as doing it once. `in_url` are the secrets that this destination takes in the address, and nowhere else.
+    """
+
+    settings: Mapping[str, Any]
+    secrets: Mapping[str, str]
+    fields: Callable[[int], dict[str, Any]]
+    accepted: Callable[[Request], Answer]
+    key: Callable[[Request], Any] | None = None
+    in_url: frozenset[str] = frozenset()
+
+
 class Connector(NamedTuple):
     """What a destination takes, and how it is talked to.
 
@@ -67,6 +94,10 @@ class Connector(NamedTuple):
     of a batch, or of what is left of it, in the order in which they have to take effect; a record of which
     nothing can be made is in none of them. It raises `RenderError`. `judge` reads an answer and says
     something of every record of the request.
+
+    `sign` makes the request that is sent at `now`, in seconds since the epoch: the one place where a moment
+    may come in. `follow` gives the requests that an answer makes possible, where a destination has to be asked
+    for its own id of a person first; what becomes of their records is said by their own answers.
     """
 
     max_batch: int
@@ -74,6 +105,9 @@ class Connector(NamedTuple):
     check: Callable[[ConnectorConfig], None]
     render: Callable[[ConnectorConfig, Sequence[Outbound]], list[Request]]
     judge: Callable[[ConnectorConfig, Request, Answer], list[Judgement]]
+    sign: Callable[[ConnectorConfig, Request, int], Request] = unsigned
+    follow: Callable[[ConnectorConfig, Request, Answer], list[Request]] = nothing
+    example: Example | None = None
 
 
 def passes(status: int) -> bool:
@@ -86,9 +120,14 @@ def connector(name: str) -> Connector:
 
     Raises `LookupError` naming the connectors there are.
     """
-    found = {point.name: point for point in entry_points(group="roundtrip.connectors")}
+    found = {point.name: point for point in entry_points(group=_GROUP)}
     if name not in found:
         raise LookupError(f"no connector '{name}'; installed are: {', '.join(sorted(found))}")
     loaded = found[name].load()
     assert isinstance(loaded, Connector)
     return loaded
+
+
+def connector_names() -> list[str]:
+    """The names of all connectors that are installed."""
+    return sorted({point.name for point in entry_points(group=_GROUP)})

@@ -16,7 +16,15 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Judgement, Request, passes
+from adapters.connectors.connector import (
+    Answer,
+    Connector,
+    ConnectorConfig,
+    Example,
+    Judgement,
+    Request,
+    passes,
+)
 from adapters.connectors.settings import base_url, check_base_url, check_names, wrong
 from domain.outbound import Change, Outbound
 
@@ -171,4 +179,11 @@ def _named(samples: Any) -> set[str]:
     return {digest for text in texts for digest in _HASH.findall(str(text))}
 
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add", "remove"}), check, render, judge)
+_EXAMPLE: Final = Example(
+    {"audience_id": "23842000000000001"},
+    {"access_token": "a-token"},
+    lambda n: {"email": f"user{n}@example.com"},
+    lambda request: Answer(200, {}, b'{"num_received": 1, "num_invalid_entries": 0}'),
+)
+
+CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add", "remove"}), check, render, judge, example=_EXAMPLE)

@@ -16,6 +16,7 @@ from adapters.connectors.connector import (
     Answer,
     Connector,
     ConnectorConfig,
+    Example,
     Judgement,
     RenderError,
     Request,
@@ -103,7 +104,7 @@ def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Jud
     """Reads the answer. A 200 may name people it has no subscription of, and may have sent nothing at all."""
     status = answer.status
     if status != 200:
-        said = _said(_read(answer.body))
+        said = _said(_read(answer.body), request)
         verdict = "retry" if passes(status) or 200 < status < 300 else "dead"
         reason = f"OneSignal answered {status}{said}"
         return [Judgement(o, verdict, reason) for o in request.outbound]  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Jud
         elif reply.id:
             judged.append(Judgement(one, "delivered", reference=reply.id))
         else:
-            judged.append(Judgement(one, "dead", f"OneSignal sent no notification{_said(reply)}"))
+            judged.append(Judgement(one, "dead", f"OneSignal sent no notification{_said(reply, request)}"))
     return judged
 
 
@@ -140,12 +141,24 @@ def _invalid(reply: _Reply) -> set[str]:
     return {one for one in named if isinstance(one, str)} if isinstance(named, list) else set()
 
 
-def _said(reply: _Reply | None) -> str:
-    """OneSignal's own words: only those in a list, since an object of errors names people."""
+def _said(reply: _Reply | None, request: Request) -> str:
+    """OneSignal's own words: only those in a list, since an object of errors names people, and of these only such
+    as repeat nothing of the request."""
     if reply is None or not isinstance(reply.errors, list):
         return ""
-    words = "; ".join(one for one in reply.errors if isinstance(one, str))
+    sent = [request.headers["authorization"].removeprefix("Key ")]
+    sent += [value for one in request.outbound for value in one.fields.values() if isinstance(value, str)]
+    told = [one for one in reply.errors if isinstance(one, str)]
+    words = "; ".join(one for one in told if not any(value in one for value in sent if value))
     return f": {words[:_REASON_LIMIT]}" if words else ""
 
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add"}), check, render, judge)
+_EXAMPLE: Final = Example(
+    {"app_id": "8250eaf6-1a58-489e-b136-7c74a864b434", "contents": {"en": "Hello"}},
+    {"api_key": "an-api-key"},
+    lambda n: {"external_id": f"user-{n}"},
+    lambda request: Answer(200, {}, b'{"id": "n-1"}'),
+    lambda request: msgspec.json.decode(request.body)["idempotency_key"],
+)
+
+CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add"}), check, render, judge, example=_EXAMPLE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -100,19 +101,30 @@ class Delivery:
         self._lease.require()
         self.attempts += 1
         failpoint("deliver.before_send")
+        connector, config = self._to.connector, self._to.config
         try:
-            answer = await self._to.http.send(request)
+            answer = await self._to.http.send(connector.sign(config, request, int(time.time())))
         except NoAnswerError as error:
             return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
         finally:
             self._perhaps_sent = True
         failpoint("deliver.sent")
+        wait = retry_after_s(answer.headers, datetime.now(UTC))
         try:
-            judgements = self._to.connector.judge(self._to.config, request, answer)
+            judgements = connector.judge(config, request, answer)
+            following = connector.follow(config, request, answer)
         except _DEFECTS as error:
             reason = self._defect("judge", error)
-            judgements = [Judgement(one, "dead", reason) for one in request.outbound]
-        return _Judged(judgements, retry_after_s(answer.headers, datetime.now(UTC)))
+            return _Judged([Judgement(one, "dead", reason) for one in request.outbound], wait)
+        if not following:
+            return _Judged(judgements, wait)
+        told_by_others = {one.id for each in following for one in each.outbound}
+        judgements = [one for one in judgements if one.outbound.id not in told_by_others]
+        for each in following:
+            judged = await self._attempt(each)
+            judgements += judged.judgements
+            wait = max((w for w in (wait, judged.retry_after_s) if w is not None), default=None)
+        return _Judged(judgements, wait)
 
     def _take_in(self, judgements: Sequence[Judgement], attempt: int) -> list[Judgement]:
         """Closes what is decided; the rest is to be tried again."""

@@ -31,8 +31,8 @@ def answer(call: Call, held: Held, secret: str) -> Reply:
     if not any(hmac.compare_digest(right, one) for one in told["signature"].split(" ")):
         raise Refused("signature", Reply(401, "no matching signature found"))
     body = read_json(call)
-    if not isinstance(body, dict) or not {"type", "timestamp", "data"} <= set(body):
-        raise Refused("body", Reply(422, "type, timestamp and data are expected"))
+    if not isinstance(body, dict) or not {"type", "data"} <= set(body):
+        raise Refused("body", Reply(422, "type and data are expected"))
     if held.get("messages", told["id"]) is not None:
         held.count("repeated")
     held.put("messages", told["id"], {**body, "path": call.path})

@@ -1,0 +1,42 @@
+"""What the connectors' tests share: batches sent by the real runner to a vendor's simulator, without the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from adapters.connectors.connector import Connector, ConnectorConfig
+from adapters.http.client import HttpClient
+from domain.outbound import Change, Outbound, Outcome
+from runtime.delivery.attempts import Delivery, Destination
+from runtime.delivery.lease import Lease
+from tests.integration.delivering import everybody
+
+
+def record(change: Change = "add", audience: str = "new_users", **fields: Any) -> Outbound:
+    return Outbound(
+        id=str(uuid4()),
+        connection="out",
+        batch="b-1",
+        profile=str(uuid4()),
+        audience=audience,
+        change=change,
+        fields=fields,
+        cause=1,
+    )
+
+
+def send(connector: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> list[Outcome]:
+    """The outcomes of one batch, in the records' order."""
+    connector.check(config)
+
+    async def run() -> list[Outcome]:
+        async with HttpClient(deadline_s=5) as http:
+            lease = Lease(time.monotonic(), 60)
+            to = Destination(connector, config, http, everybody)
+            return await Delivery(to, lease, asyncio.Event(), False).run(records)
+
+    return asyncio.run(run())
