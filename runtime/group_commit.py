@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from adapters.log.append import Appended, append
 from domain.records import Entry
@@ -22,7 +22,12 @@ from runtime.failpoints import failpoint
 
 LINGER_S: Final = 0.005
 MAX_BATCH: Final = 5_000
+#: What may wait: entries, and bytes of their states.
 MAX_WAITING: Final = 50_000
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+#: How many entries and bytes a large request of the tracking API has.
+USUAL_REQUEST: Final = 2_500
+USUAL_REQUEST_BYTES: Final = 1024 * 1024
 RETRY_AFTER_S: Final = 1
 
 log = structlog.get_logger("append")
@@ -40,6 +45,7 @@ class GroupCommit:
         self._engine = engine
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._waiting = 0
+        self._waiting_bytes = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="append")
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
@@ -47,15 +53,25 @@ class GroupCommit:
         then the caller does not know more than that it may hand in the same entries again."""
         if not entries:
             return []
-        if self._waiting + len(entries) > MAX_WAITING:
+        size = sum(len(entry.state) for entry in entries)
+        if self._waiting + len(entries) > MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise Overloaded(RETRY_AFTER_S)
         done: asyncio.Future[list[Appended]] = asyncio.get_running_loop().create_future()
         self._waiting += len(entries)
+        self._waiting_bytes += size
         try:
             self._queue.put_nowait(_Waiting(entries, done))
             return await done
         finally:
             self._waiting -= len(entries)
+            self._waiting_bytes -= size
+
+    def full(self) -> bool:
+        """Whether a usual request would find no room now."""
+        return (
+            self._waiting > MAX_WAITING - USUAL_REQUEST
+            or self._waiting_bytes > MAX_WAITING_BYTES - USUAL_REQUEST_BYTES
+        )
 
     async def run(self) -> None:
         """Commits batch after batch until it is cancelled."""
@@ -67,7 +83,9 @@ class GroupCommit:
                 appended = await loop.run_in_executor(self._thread, self._commit, entries)
             except DBAPIError as error:
                 log.warning("append failed", error=type(error.orig).__name__, entries=len(entries))
-                for waiting in batch:
+                # Where the store does not answer, those behind would wait in vain, and one after the other.
+                behind = self._all_waiting() if isinstance(error, OperationalError) else []
+                for waiting in [*batch, *behind]:
                     if not waiting.done.done():
                         waiting.done.set_exception(StoreUnavailable(RETRY_AFTER_S))
                 continue
@@ -76,6 +94,12 @@ class GroupCommit:
                 if not waiting.done.done():
                     waiting.done.set_result(appended[at : at + len(waiting.entries)])
                 at += len(waiting.entries)
+
+    def _all_waiting(self) -> list[_Waiting]:
+        found = []
+        while not self._queue.empty():
+            found.append(self._queue.get_nowait())
+        return found
 
     async def _gather(self) -> list[_Waiting]:
         batch = [await self._queue.get()]

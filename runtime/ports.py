@@ -53,7 +53,8 @@ class Ports:
     """`append` answers after the commit and raises `TryAgainError`s; `advance_clock` takes and gives
     microseconds; `now` is the wall's time in microseconds. `refresh` brings `workspace` up to date, for whoever
     meets a feed that it does not know. `put_aside` keeps what was refused of a payload. `public_url` is where
-    others call us, as `https://cdp.example.com`; empty where that is the address that the server sees."""
+    others call us, as `https://cdp.example.com`; empty where that is the address that the server sees. `full` says
+    that the log has no room for more to wait."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -64,3 +65,4 @@ class Ports:
     now: Callable[[], int]
     api_token: str
     public_url: str = ""
+    full: Callable[[], bool] = lambda: False

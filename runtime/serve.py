@@ -147,6 +147,7 @@ async def run_serve(
         now=lambda: time.time_ns() // 1_000,
         api_token=settings.api_token,
         public_url=settings.public_url,
+        full=commit.full,
     )
     server = _Server(
         uvicorn.Config(

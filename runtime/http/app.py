@@ -18,6 +18,7 @@ from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
 from runtime.http.cross_origin import CrossOrigin
 from runtime.http.mparticle import mparticle_routes
+from runtime.http.pressure import Pressure
 from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
 from runtime.http.segment import PATHS, segment_routes
 from runtime.http.segment_settings import BELOW
@@ -43,7 +44,7 @@ def create_app(ports: Ports) -> ASGIApp:
             TryAgainError: handle_try_again,
         },
     )
-    return CrossOrigin(_Requests(_Straight(app, tracking)), PATHS, BELOW)
+    return CrossOrigin(_Requests(Pressure(_Straight(app, tracking), ports.full)), PATHS, BELOW)
 
 
 class _Straight:
