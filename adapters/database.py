@@ -10,6 +10,9 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 
+from adapters.keys.keyring import OPTION, Keyring
+from adapters.keys.management import KeyManagement
+
 #: The role that every part of Roundtrip works as, whoever it has logged in as.
 APPLICATION_ROLE: Final = "roundtrip_app"
 
@@ -23,11 +26,20 @@ class RoleError(psycopg.ProgrammingError):
     """The database lets this login not work as the application."""
 
 
-def open_database(url: str, *, application: str, pool_size: int = 5, schema: str | None = None) -> Engine:
+def open_database(
+    url: str,
+    *,
+    application: str,
+    keys: KeyManagement | None = None,
+    pool_size: int = 5,
+    schema: str | None = None,
+) -> Engine:
     """An engine whose connections name `application`, commit durably, and have the application's role.
 
     Connecting raises SQLAlchemy's `ProgrammingError` of a `RoleError` where the login cannot have that role.
-    With `schema`, names are looked up there first: a rebuild keeps its tables beside the live ones.
+    With `keys`, personal data is sealed and opened by them (`adapters.keys.keyring`); without, whoever meets
+    some is told `KeysMissingError`. With `schema`, names are looked up there first: a rebuild keeps its tables
+    beside the live ones.
     """
     options = f"-c synchronous_commit=on -c lock_timeout={LOCK_TIMEOUT_MS}"
     options += f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
@@ -38,6 +50,7 @@ def open_database(url: str, *, application: str, pool_size: int = 5, schema: str
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        execution_options={} if keys is None else {OPTION: Keyring(keys)},
         connect_args={"application_name": f"roundtrip {application}", "options": options},
     )
     event.listen(engine, "connect", _become_application)

@@ -1,17 +1,23 @@
 """What could not be taken in, kept aside with its reason until someone replays or drops it.
 
-It holds the payload as it came, so it lies in a table of its own and not in the log, which nothing leaves.
+It holds the payload as it came, so it lies in a table of its own and not in the log, which nothing leaves. Whose
+data it is nobody knows, so each item is sealed under a key of its own, which goes when the item goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from psycopg.types.json import Jsonb
+import msgspec
 from sqlalchemy import Connection
 
+from adapters.keys.destruction import destroy_keys
+from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
+
+_PLACE: Final = b"quarantine"
+_decode = msgspec.msgpack.Decoder(tuple[dict[str, str], bytes]).decode
 
 _COLUMNS = "id::text, feed, code, reason, headers, body, received_at"
 
@@ -31,30 +37,50 @@ class Quarantined(NamedTuple):
 
 def put_aside(connection: Connection, item: Quarantined) -> None:
     """Keeps it. The same id once more changes nothing."""
-    driver_of(connection).execute(
-        "INSERT INTO quarantine (id, feed, code, reason, headers, body, received_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
-        (*item[:4], Jsonb(dict(item.headers)), item.body, item.received_at),
-    )
+    kept = {item.id: msgspec.msgpack.encode((item.headers, item.body))}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        sealed = keyring_of(connection).seal_states(cursor, _PLACE, kept)
+        cursor.execute(
+            "INSERT INTO quarantine (id, feed, code, reason, body, received_at)"
+            " VALUES (%b::text::uuid, %b, %b, %b, %b, %b) ON CONFLICT (id) DO NOTHING",
+            (*item[:4], sealed[item.id], item.received_at),
+        )
 
 
 def put_asides(connection: Connection, feed: str | None = None, limit: int = 1_000) -> list[Quarantined]:
     """The oldest ones, of one feed or of all."""
-    found = driver_of(connection).execute(
-        f"SELECT {_COLUMNS} FROM quarantine WHERE %s::text IS NULL OR feed = %s"  # noqa: S608
-        " ORDER BY received_at, id LIMIT %s",
+    return _opened(
+        connection,
+        f"SELECT {_COLUMNS} FROM quarantine WHERE %b::text IS NULL OR feed = %b ORDER BY received_at, id LIMIT %b",  # noqa: S608
         (feed, feed, limit),
     )
-    return [Quarantined._make(row) for row in found]
 
 
 def find_aside(connection: Connection, id: str) -> Quarantined | None:
     """The one with this id; `None` where there is none."""
-    found = driver_of(connection).execute(f"SELECT {_COLUMNS} FROM quarantine WHERE id::text = %s", (id,))  # noqa: S608
-    row = found.fetchone()
-    return None if row is None else Quarantined._make(row)
+    found = _opened(connection, f"SELECT {_COLUMNS} FROM quarantine WHERE id::text = %b", (id,))  # noqa: S608
+    return found[0] if found else None
 
 
 def forget_aside(connection: Connection, id: str) -> bool:
-    """Removes it; true where it was there."""
-    return driver_of(connection).execute("DELETE FROM quarantine WHERE id::text = %s", (id,)).rowcount > 0
+    """Removes it and its key; true where it was there."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute("DELETE FROM quarantine WHERE id::text = %b", (id,))
+        there = cursor.rowcount > 0
+        if there:
+            destroy_keys(cursor, [id])
+    return there
+
+
+def _opened(connection: Connection, query: str, values: tuple[object, ...]) -> list[Quarantined]:
+    with driver_of(connection).cursor(binary=True) as cursor:
+        rows = cursor.execute(query, values).fetchall()
+        sealed = {row[0]: row[5] for row in rows if row[4] is None}
+        opened = keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
+    items = [Quarantined._make(row) for row in rows]
+    return [item if item.id not in opened else _whole(item, opened[item.id]) for item in items]
+
+
+def _whole(item: Quarantined, kept: bytes) -> Quarantined:
+    headers, body = _decode(kept)
+    return item._replace(headers=headers, body=body)

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from adapters.database import open_database
 from adapters.files import open_file
+from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry
@@ -129,7 +130,7 @@ def main() -> None:
     rows = 150_000 if asked.quick else 600_000
     with tempfile.TemporaryDirectory() as home, start_postgres(Path(home)) as server:
         migrate(server.url)
-        engine = open_database(server.url, application="benchmark")
+        engine = open_database(server.url, application="benchmark", keys=parse_masters(new_master()))
         try:
             found = figures(engine, Path(home), rows)
         finally:

@@ -25,8 +25,10 @@ from psycopg import sql
 from sqlalchemy import Engine, make_url
 
 from adapters.database import open_database
+from adapters.keys.keyring import OPTION, Keyring
+from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
-from adapters.log.read import driver_of, iterate
+from adapters.log.read import driver_of, iterate, read_head
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry, Identifier, Record, entry_of, record_of
@@ -38,6 +40,15 @@ from runtime.migrate import migrate
 BATCH: Final = 5_000
 THEIR_BATCH: Final = 1_000
 WRITERS: Final = 64
+#: Persons whom the events are of.
+PERSONS: Final = 50_000
+
+
+class Unsealed(Keyring):
+    """Leaves states in the clear, to measure what sealing costs."""
+
+    def seal(self, cursor: object, entries: Sequence[Entry], erasures: int) -> Sequence[Entry]:
+        return entries
 
 
 class Sizes(NamedTuple):
@@ -60,17 +71,20 @@ def main() -> None:
     sizes = QUICK if asked.quick else FULL
     with tempfile.TemporaryDirectory() as home, start_postgres(Path(home)) as server:
         migrate(server.url)
-        engine = open_database(server.url, application="benchmark", pool_size=WRITERS)
+        keys = parse_masters(new_master())
+        sealed = open_database(server.url, application="benchmark", keys=keys, pool_size=WRITERS)
+        engine = sealed.execution_options(**{OPTION: Unsealed(keys)})
         try:
             figures = [*_appends(engine, sizes), *_theirs(server.url, engine, sizes)]
-            figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_growth(engine, sizes)]
+            figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_sealed(sealed, sizes)]
+            figures += _growth(engine, sizes)
         finally:
             engine.dispose()
     conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(_entry(1).state)} bytes"])
 
 
 def _entry(number: int) -> Entry:
-    person = f"user-{number % 50_000:06d}"
+    person = f"user-{number % PERSONS:06d}"
     body = (
         f'{{"type":"track","event":"Product Viewed","messageId":"m-{number:012d}","userId":"{person}",'
         f'"timestamp":"2026-11-24T09:00:00.000Z","properties":{{"product":"sku-{number % 997:04d}","price":19.9}}}}'
@@ -251,6 +265,45 @@ def _reads(engine: Engine, sizes: Sizes) -> list[Figure]:
         Figure("bare COPY out, rows by psycopg", rows, "rows/s"),
         Figure("read ÷ bare COPY out", read / rows, "×", 0.5),
         Figure("bare COPY out, bytes thrown away", raw, "rows/s"),
+    ]
+
+
+def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
+    """As the product does it: with encryption. First with persons who need a key, then with keys in memory."""
+    start = 50_000_000_000
+    with engine.connect() as connection:
+        after = read_head(connection).position
+    new = _append_rate(engine, start, PERSONS)
+    ours = _append_rate(engine, start + PERSONS, sizes.early)
+    copy = _copy_rate(engine, sizes.early, _row_by_row)
+    upto = after + PERSONS + sizes.early
+
+    def read() -> None:
+        with engine.connect() as connection:
+            for row in iterate(connection, after, upto):
+                record_of(row.state)
+
+    with engine.connect() as connection:
+        query = sql.SQL(
+            "COPY (SELECT * FROM log WHERE position > {} AND position <= {}) TO STDOUT (FORMAT binary)"
+        )
+
+        def bare() -> None:
+            with driver_of(connection).cursor().copy(query.format(after, upto)) as out:
+                out.set_types(["int8", "uuid", "int4", "text", "uuid", "int8", "bytea"])
+                for _ in out.rows():
+                    pass
+
+        bare()
+        out = (upto - after) / _timed(bare)
+    opened = (upto - after) / _timed(read)
+    return [
+        Figure(f"encrypted append, {PERSONS:,} persons new", new, "events/s"),
+        Figure("encrypted append", ours, "events/s"),
+        Figure("encrypted append ÷ bare COPY", ours / copy, "×", 0.4),
+        Figure("encrypted append of new persons ÷ bare COPY", new / copy, "×"),
+        Figure("sequential read with decryption and decode", opened, "events/s"),
+        Figure("read with decryption ÷ bare COPY out", opened / out, "×"),
     ]
 
 

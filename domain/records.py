@@ -63,7 +63,10 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of the log as it is read. `recorded_at` is in microseconds since the epoch."""
+    """One row of the log as it is read. `recorded_at` is in microseconds since the epoch.
+
+    `state` is empty where the subject's data was erased: then the row only moves the log's time.
+    """
 
     position: int
     stream_id: str
@@ -72,6 +75,11 @@ class Row(NamedTuple):
     subject: str | None
     recorded_at: int
     state: bytes
+
+    @property
+    def erased(self) -> bool:
+        """Whether whose data this was has been erased, and nobody can know what it said."""
+        return not self.state and self.subject is not None
 
 
 _NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")

@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
-from adapters.database import RoleError, open_database
+from adapters.database import RoleError
+from adapters.keys.management import KeyManagementError
 from adapters.lake.errors import LakeError
 from adapters.log.witness import WitnessError
 from domain.audiences.definition import InvalidAudiences
@@ -182,7 +183,7 @@ def rebuild(
     if not verify:
         raise typer.BadParameter("this release rebuilds to compare: roundtrip rebuild --verify")
     with open_engines(load_settings(os.environ)) as engines, _database(engines, "rebuild") as database:
-        shadow = open_database(engines.database_url, application="rebuild", schema=SCHEMA)
+        shadow = engines.open("rebuild", schema=SCHEMA)
         columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         try:
             with (
@@ -228,12 +229,12 @@ def _external() -> tuple[Settings, Engines]:
         )
     assert settings.database_url is not None
     assert settings.nats_url is not None
-    return settings, Engines(settings.database_url, settings.nats_url)
+    return settings, Engines(settings.database_url, settings.nats_url, keys=settings.keys)
 
 
 @contextmanager
 def _database(engines: Engines, name: str) -> Iterator[Engine]:
-    engine = open_database(engines.database_url, application=name)
+    engine = engines.open(name)
     try:
         yield engine
     finally:
@@ -248,6 +249,7 @@ def _fail(message: str) -> None:
 #: What a user can mend; its text says how.
 _MENDABLE = (
     SettingsError,
+    KeyManagementError,
     WorkspaceError,
     EmbeddedError,
     MigrationError,

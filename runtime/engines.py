@@ -9,21 +9,37 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sqlalchemy import Engine
+
+from adapters.database import open_database
+from adapters.keys.management import KeyManagement
 from runtime.embedded.errors import HeldError
 from runtime.embedded.nats import EmbeddedNats, start_nats
 from runtime.embedded.postgres import EmbeddedPostgres, start_postgres
 from runtime.embedded.private_file import replace
+from runtime.errors import SettingsError
+from runtime.master_key import MISSING
 from runtime.settings import Settings
 
 _FILE = "engines.json"
 
 
 class Engines(NamedTuple):
-    """Where the servers are, and those of them that this process has started. The addresses hold secrets."""
+    """Where the servers are, those of them that this process has started, and the keys. The addresses hold
+    secrets."""
 
     database_url: str
     nats_url: str
     started: tuple[EmbeddedPostgres | EmbeddedNats, ...] = ()
+    keys: KeyManagement | None = None
+
+    def open(self, application: str, *, pool_size: int = 5, schema: str | None = None) -> Engine:
+        """The database, opened with the keys (`adapters.database`). Raises `SettingsError` without a master key."""
+        if self.keys is None:
+            raise SettingsError(MISSING)
+        return open_database(
+            self.database_url, application=application, keys=self.keys, pool_size=pool_size, schema=schema
+        )
 
 
 @contextmanager
@@ -46,9 +62,9 @@ def open_engines(settings: Settings) -> Iterator[Engines]:
             if held is None:
                 raise
             stack.close()
-            yield held
+            yield held._replace(keys=settings.keys)
             return
-        engines = Engines(database_url, nats_url, tuple(started))
+        engines = Engines(database_url, nats_url, tuple(started), settings.keys)
         file = settings.home / _FILE
         if started:
             replace(file, json.dumps(engines[:2]))

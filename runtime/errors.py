@@ -17,3 +17,7 @@ class Overloaded(TryAgainError):
 
 class StoreUnavailable(TryAgainError):
     """The store did not commit, or did not say whether it did."""
+
+
+class SettingsError(ValueError):
+    """A variable of the environment cannot be used as it is."""

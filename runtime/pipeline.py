@@ -92,7 +92,9 @@ class Pipeline:
         state = load_state(connection, nodes, {profile for profile, _ in due})
         outcome = step(plan, inbound, state)
         save(connection, state, outcome)
-        apply_outbound(connection, [row for row in taken if row.topic.startswith("outbound.")])
+        apply_outbound(
+            connection, [row for row in taken if row.topic.startswith("outbound.") and not row.erased]
+        )
         if self._live and outcome.entries:
             failpoint("pipeline.before_append")
             append(connection, outcome.entries)
@@ -100,7 +102,8 @@ class Pipeline:
 
 
 def _inbound(row: Row, plan: Plan) -> Inbound:
-    record = plan.rules.understood(record_of(row.state)) if row.topic.startswith(_INBOUND) else None
+    said = row.topic.startswith(_INBOUND) and not row.erased
+    record = plan.rules.understood(record_of(row.state)) if said else None
     return Inbound(row.position, row.recorded_at, record)
 
 

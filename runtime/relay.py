@@ -126,11 +126,11 @@ def _read(engine: Engine, position: int) -> list[Row]:
 
 
 def _batch_of(row: Row) -> str:
-    return _decode_outbound(row.state).batch if row.topic == "outbound.requested" else ""
+    return _decode_outbound(row.state).batch if row.topic == "outbound.requested" and not row.erased else ""
 
 
 def _outbound_of(engine: Engine, rows: list[Row]) -> list[Message]:
-    requested = [row for row in rows if row.topic == "outbound.requested"]
+    requested = [row for row in rows if row.topic == "outbound.requested" and not row.erased]
     if not requested:
         return []
     with engine.connect() as connection:
@@ -138,6 +138,8 @@ def _outbound_of(engine: Engine, rows: list[Row]) -> list[Message]:
 
 
 def _log_messages(row: Row) -> list[Message]:
+    if row.erased:
+        return []
     kind, _, name = row.topic.partition(".")
     if row.topic.startswith(TOPIC_PREFIX):
         kind, name = "definition", row.topic.rpartition(".")[2].lower()
@@ -183,7 +185,7 @@ def _head_messages(engine: Engine, position: int, rows: list[Row]) -> list[Messa
 
 def _outbound_messages(connection: Connection, rows: list[Row], again: str = "") -> list[Message]:
     """One message a batch, of those that have no outcome yet."""
-    outbound = [_decode_outbound(row.state) for row in rows]
+    outbound = [_decode_outbound(row.state) for row in rows if not row.erased]
     done = closed(connection, [one.id for one in outbound])
     waiting = [one for one in outbound if one.id not in done]
     messages = []

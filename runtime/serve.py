@@ -19,7 +19,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.bus.connection import connect
-from adapters.database import open_database
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
@@ -134,7 +133,7 @@ async def run_serve(
     """Serves until a signal; requests that have begun are answered first."""
     spare_the_collector()
     stop = stop_on_signals()
-    engine = open_database(engines.database_url, application="serve")
+    engine = engines.open("serve")
     commit = GroupCommit(engine)
     door = _Door(engine, commit, os.environ)
     ports = Ports(

@@ -13,15 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from adapters.keys.local import LocalKeys
 from adapters.lake.place import PlaceError, url_of
 from runtime.embedded.private_file import read_or_create
+from runtime.errors import SettingsError as SettingsError
+from runtime.master_key import load_keys
 
 _DRIVER = "postgresql+psycopg"
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
-
-
-class SettingsError(ValueError):
-    """A variable of the environment cannot be used as it is."""
 
 
 class Settings(BaseModel):
@@ -29,11 +28,14 @@ class Settings(BaseModel):
 
     `database_url` and `nats_url` are None when the embedded server is to be used; `database_owner_url` is None
     when the owner of the tables logs in as everybody else. `http_port` 0 means a free one, `http_processes` is how
-    many answer on it, and `public_url` where others call it (empty: where it listens). `lake` is a URL. All paths
+    many answer on it, and `public_url` where others call it (empty: where it listens). `lake` is a URL. `keys` wrap
+    the data keys by the master key, None where none is named and the database is not the embedded one. All paths
     are absolute.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
 
     home: Path
     database_url: str | None = Field(default=None, repr=False)
@@ -46,21 +48,24 @@ class Settings(BaseModel):
     nats_replicas: int = 1
     lake: str
     api_token: str = Field(repr=False)
+    keys: LocalKeys | None = Field(default=None, repr=False)
     workspace: Path
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from an environment; an empty variable counts as unset.
 
-    Makes the home directory, and the API token in `<home>/api-token` when neither is there.
+    Makes the home directory, the API token in `<home>/api-token`, and for the embedded database the master key in
+    `<home>/master-key`, where they are not there.
     Raises SettingsError naming the variable, its value (secrets left out) and the mend.
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     home = _home(given.get("ROUNDTRIP_HOME", "./.roundtrip"))
     host, port = _http(given.get("ROUNDTRIP_HTTP", "127.0.0.1:8080"))
+    database_url = _database_url("ROUNDTRIP_DATABASE_URL", given)
     return Settings(
         home=home,
-        database_url=_database_url("ROUNDTRIP_DATABASE_URL", given),
+        database_url=database_url,
         database_owner_url=_database_url("ROUNDTRIP_DATABASE_OWNER_URL", given),
         nats_url=_nats_url(given.get("ROUNDTRIP_NATS_URL")),
         http_host=host,
@@ -70,6 +75,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         nats_replicas=_replicas(given.get("ROUNDTRIP_NATS_REPLICAS", "1")),
         lake=_lake(given.get("ROUNDTRIP_LAKE", str(home / "lake"))),
         api_token=_api_token(given.get("ROUNDTRIP_API_TOKEN"), home),
+        keys=load_keys(given, home, embedded=database_url is None),
         workspace=Path(given.get("ROUNDTRIP_WORKSPACE", "./roundtrip.yaml")).expanduser().absolute(),
     )
 

@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import make_url
 
-from adapters.database import APPLICATION_ROLE, open_database
+from adapters.database import APPLICATION_ROLE
 from runtime.definitions import apply_workspace, open_definitions, read_workspace
 from runtime.embedded.private_file import replace
 from runtime.engines import Engines, open_engines
+from runtime.master_key import FILE_VARIABLE, VARIABLE, master_key_file
 from runtime.migrate import migrate
 from runtime.processes import Part, hold_home, run_parts
 from runtime.pull.run import is_pulled
@@ -41,7 +42,7 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
     declared = read_workspace(workspace)
     with hold_home(settings.home), open_engines(settings) as engines:
         migrate(settings.database_owner_url or engines.database_url)
-        database = open_database(engines.database_url, application="up")
+        database = engines.open("up")
         try:
             with open_definitions(engines.database_url) as definitions:
                 apply_workspace(database, definitions, declared)
@@ -56,6 +57,8 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
             "ROUNDTRIP_API_TOKEN": settings.api_token,
             "ROUNDTRIP_HTTP": f"{_bracketed(settings.http_host)}:{port}",
         }
+        if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ:
+            environment[FILE_VARIABLE] = str(master_key_file(settings.home))
         replace(settings.home / "http.json", json.dumps({"url": url}))
         # Most workspaces pull nothing, and need no process for it.
         yield Ready(engines, url, environment, (*PARTS, "pull") if is_pulled(declared) else PARTS)

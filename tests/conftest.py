@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,10 @@ from sqlalchemy import make_url
 from adapters.database import APPLICATION_ROLE
 from runtime.embedded.nats import start_nats
 from runtime.embedded.postgres import start_postgres
+from tests.keys import MASTER_KEY
 from tests.servers import REPOSITORY, temporary_home
+
+os.environ["ROUNDTRIP_MASTER_KEY"] = MASTER_KEY
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from sqlalchemy import Connection
 
+from adapters.keys.keyring import keyring_of
 from adapters.log.driver import driver_of
 from adapters.log.schema import CHANNEL
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
@@ -59,6 +60,9 @@ def append(
     The answer to whoever handed them in may be given after the commit, not before. `advance_to` moves a
     simulated clock forward (microseconds; never back). `must_be_new` raises `ConflictError` at a stream
     version that exists, in place of passing it over.
+
+    Entries that are somebody's are sealed under that subject's key. Raises `KeysMissingError` where the engine
+    was opened without keys.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
         head = _lock_head(cursor, advance_to)
@@ -67,17 +71,17 @@ def append(
             if len(entries) > PROBE:
                 known = _positions(cursor, entries)
             fresh, appended = _number(entries, head.position, known, must_be_new)
-            return _write(cursor, head, fresh, appended)
+            return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
         # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
         fresh, appended = _number(entries, head.position, {}, must_be_new)
         cursor.execute("SAVEPOINT append")
         try:
-            return _write(cursor, head, fresh, appended)
+            return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT append")
         known = _positions(cursor, entries)
         fresh, appended = _number(entries, head.position, known, must_be_new)
-        return _write(cursor, head, fresh, appended)
+        return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
 
 
 class _Head(NamedTuple):
@@ -85,6 +89,15 @@ class _Head(NamedTuple):
     recorded_at: int
     digest: bytes
     partition_rows: int
+    erasures: int
+
+
+def _sealed(
+    connection: Connection, cursor: psycopg.Cursor[Any], head: _Head, entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    if all(entry.subject is None for entry in entries):
+        return entries
+    return keyring_of(connection).seal(cursor, entries, head.erasures)
 
 
 def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -149,7 +162,7 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> _Head:
     cursor.execute(
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-        " ELSE %b END), digest, partition_rows FROM log_head FOR UPDATE",
+        " ELSE %b END), digest, partition_rows, erasures FROM log_head FOR UPDATE",
         (advance_to or 0,),
     )
     row = cursor.fetchone()

@@ -13,7 +13,7 @@ from domain.records import Row
 
 def line_of_row(row: Row) -> bytes:
     """One JSON object without a line break. What the row says is in `state`; where that is not JSON, in
-    `state_base64`."""
+    `state_base64`. A row whose person was erased says nothing: it is `erased`."""
     said: dict[str, Any] = {
         "position": row.position,
         "recorded_at": datetime.fromtimestamp(row.recorded_at / 1_000_000, UTC),
@@ -22,6 +22,8 @@ def line_of_row(row: Row) -> bytes:
         "stream_id": row.stream_id,
         "version": row.version,
     }
+    if row.erased:
+        return msgspec.json.encode(said | {"erased": True})
     try:
         # A source's item is kept byte for byte, with whatever line breaks it came with.
         said["state"] = msgspec.Raw(msgspec.json.format(row.state, indent=-1))

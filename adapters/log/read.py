@@ -2,6 +2,9 @@
 
 Old partitions are in the lake. Positions are without a gap, so a reader knows by the first row that it gets
 whether the database has all that it asked for, and otherwise looks where the partition is.
+
+Rows come with their states in the clear, opened by the keys of the connection's engine; of a person who was
+erased they come without one (`Row.erased`). Raises `UnreadableError` for what is unreadable without reason.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
+from adapters.keys.keyring import open_rows
 from adapters.log.archive import Archived, archived_at, known_archived
 from adapters.log.driver import driver_of as driver_of
 from adapters.log.schema import CHANNEL
@@ -55,7 +59,7 @@ def read_head(connection: Connection) -> Head:
 
 def read_rows(connection: Connection, after: int, limit: int, upto: int | None = None) -> list[Row]:
     """At most `limit` rows with a position above `after`, and not above `upto` where that is given."""
-    return _read(connection, after, _END if upto is None else upto, limit, _ALL)
+    return open_rows(connection, _read(connection, after, _END if upto is None else upto, limit, _ALL))
 
 
 def read_sources(
@@ -66,7 +70,7 @@ def read_sources(
     with driver_of(connection).cursor(binary=True) as cursor:
         [head] = cursor.execute("SELECT position FROM log_head").fetchone() or [0]
     end = head if upto is None else min(head, upto)
-    rows = _read(connection, after, end, limit, _NOT_DERIVED)
+    rows = open_rows(connection, _read(connection, after, end, limit, _NOT_DERIVED))
     return rows, rows[-1].position if len(rows) == limit else max(end, after)
 
 
@@ -76,7 +80,7 @@ def read_topics(
     """As `read_rows`, of rows with one of these topics."""
     wanted = frozenset(topics)
     choice = _Choice("topic = ANY(%b)", (list(topics),), lambda row: row.topic in wanted)
-    return _read(connection, after, _END if upto is None else upto, limit, choice)
+    return open_rows(connection, _read(connection, after, _END if upto is None else upto, limit, choice))
 
 
 def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row]:
@@ -93,7 +97,7 @@ def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row
             part = archived_at(connection, position)
         if part is not None:
             rows += part.rows(position, position, 1)
-    return sorted(rows, key=lambda row: row.position)
+    return open_rows(connection, sorted(rows, key=lambda row: row.position))
 
 
 def iterate(
@@ -127,7 +131,7 @@ def wait_for_append(connection: Connection, timeout: float) -> bool:
 
 
 def _read(connection: Connection, after: int, end: int, limit: int, choice: _Choice) -> list[Row]:
-    """At most `limit` of the chosen rows above `after` and not above `end`, from wherever they are."""
+    """At most `limit` of the chosen rows above `after` and not above `end`, from wherever they are, sealed."""
     found: list[Row] = []
     while after < end and len(found) < limit:
         rows: list[Row] = []

@@ -47,7 +47,8 @@ log_stream = Table(
     Column("position", BigInteger, nullable=False),
 )
 
-#: One row: the last position, its time and digest, and which clock stamps the log. Its lock is the append's.
+#: One row: the last position, its time and digest, which clock stamps the log, and how often keys were
+#: destroyed. Its lock is the append's.
 log_head = Table(
     "log_head",
     metadata,
@@ -57,6 +58,7 @@ log_head = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("clock", Text, nullable=False),
     Column("partition_rows", BigInteger, nullable=False),
+    Column("erasures", BigInteger, nullable=False),
 )
 
 #: The hash chain: each batch's digest covers the digest before it and the batch's rows. `checks` has four
@@ -89,6 +91,17 @@ log_name = Table(
     metadata,
     Column("stream_id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
+)
+
+#: Each subject's data key, wrapped by the master key; none any more where the subject was erased. Rows up to
+#: `erased_at` cannot be opened. A replay takes the identifier for gone at positions below `gone_before`.
+subject_key = Table(
+    "subject_key",
+    metadata,
+    Column("subject", Uuid, primary_key=True),
+    Column("wrapped", LargeBinary),
+    Column("erased_at", BigInteger),
+    Column("gone_before", BigInteger),
 )
 
 #: What an application keeps by version beside its events: snapshots. Not part of the log's truth.

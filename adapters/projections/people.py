@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from sqlalchemy import Connection
 
+from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
 from domain.profiles import Profile, decode_profile, encode_profile
 from domain.step import MembershipChange, Outcome, State
+
+#: What profiles are sealed for: their table. Equal profiles are equal bytes, so that digests can be compared.
+_PLACE: Final = b"profile"
 
 
 def load_state(connection: Connection, nodes: Collection[str], due: Collection[str]) -> State:
@@ -37,7 +42,9 @@ def load_profiles(connection: Connection, ids: Collection[str]) -> dict[str, Pro
         cursor.execute(
             "SELECT profile::text, state FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(ids),)
         )
-        return {profile: decode_profile(state) for profile, state in cursor}
+        sealed = dict(cursor.fetchall())
+        opened = keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
+    return {profile: decode_profile(state) for profile, state in opened.items()}
 
 
 def profiles_due(connection: Connection, upto: int, limit: int) -> list[tuple[str, int]]:
@@ -66,6 +73,8 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             )
         changed = [state.profiles[profile] for profile in outcome.changed]
         if changed:
+            states = {profile.id: encode_profile(profile) for profile in changed}
+            sealed = keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
             cursor.execute(
                 "INSERT INTO profile (profile, due, state)"
                 " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
@@ -73,7 +82,7 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
                 (
                     [profile.id for profile in changed],
                     [profile.due for profile in changed],
-                    [encode_profile(profile) for profile in changed],
+                    [sealed[profile.id] for profile in changed],
                 ),
             )
         if outcome.links:

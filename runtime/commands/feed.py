@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from adapters.bus.connection import connect
 from adapters.bus.publish import Message, publish_batch
 from adapters.bus.streams import ensure_streams
-from adapters.database import open_database
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_asides
 from domain.records import Record
 from feeds.feed import FeedError, Payload, feed_format, feed_formats
@@ -106,7 +105,7 @@ async def _hand_in(nats_url: str, item: Quarantined) -> None:
 
 @contextmanager
 def _connected(engines: Engines) -> Iterator[Connection]:
-    engine = open_database(engines.database_url, application="feed")
+    engine = engines.open("feed")
     try:
         with engine.connect() as connection:
             yield connection

@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
-from adapters.database import open_database
 from adapters.files import File, NoFileError, find_files, open_file
 from adapters.imports import ImportMovedError
 from adapters.imports import Progress as Imported
@@ -60,7 +59,7 @@ def import_file(
                 _preview(opened, feed, rules)
             return
         with open_engines(load_settings(os.environ)) as engines:
-            database = open_database(engines.database_url, application="import")
+            database = engines.open("import")
             try:
                 plan = _plan_of(database, feed)
                 for number, name in enumerate(names, 1):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
-from adapters.database import open_as_owner, open_database
+from adapters.database import open_as_owner
 from adapters.log.chain import read_chain_head, read_chain_heads
 from adapters.log.line import line_of_row
 from adapters.log.persistence import OWN_APPLICATION, schema_of
@@ -171,7 +171,7 @@ def archive(
 @contextmanager
 def _log(name: str) -> Iterator[Engine]:
     with open_engines(load_settings(os.environ)) as engines:
-        database = open_database(engines.database_url, application=name)
+        database = engines.open(name)
         try:
             yield database
         finally:

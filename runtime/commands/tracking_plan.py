@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 import yaml
 
-from adapters.database import open_database
 from adapters.log.read import iterate, read_head
 from domain.inference import SAMPLES, Inference
 from domain.records import record_of
@@ -33,7 +32,7 @@ def infer(
     """Propose a tracking plan from history, as a part of a workspace file. It marks, and stops nothing."""
     found = Inference(samples)
     with open_engines(load_settings(os.environ)) as engines:
-        database = open_database(engines.database_url, application="plan")
+        database = engines.open("plan")
         try:
             with database.connect() as connection:
                 after = max(read_head(connection).position - last, 0)

@@ -12,6 +12,7 @@ import psycopg
 
 from benchmarks.platform import platform
 from runtime.engines import running
+from tests.keys import said
 from tests.servers import wait_until
 
 KEY = "fault-write-key"
@@ -77,14 +78,7 @@ def test_killed_backends_and_a_killed_server_lose_and_double_nothing() -> None:
                 worker.join()
         assert {response.status_code for response in refused} == {503}
         assert all(response.headers["retry-after"] == "1" for response in refused)
-        with psycopg.connect(url) as connection:
-            stored = [
-                message_id
-                for (message_id,) in connection.execute(
-                    "SELECT convert_from(state, 'UTF8')::jsonb ->> 'message_id' FROM log"
-                    " WHERE starts_with(topic, 'track.')"
-                )
-            ]
+        stored = [record["message_id"] for record in said(url, "track.")]
         assert len(stored) == len(set(stored))
         assert set(answered) <= set(stored)
         wait_until(lambda: not ours.status()["readers"]["pipeline"]["lag"], "the pipeline to catch up", 60)

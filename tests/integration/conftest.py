@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psycopg
 import pytest
 
 from benchmarks.platform import Platform, platform
+from domain.records import RECORD_TYPES
 from runtime.engines import running
+from tests.keys import said
 from tests.servers import wait_until
 
 WRITE_KEY = "integration-write-key"
@@ -35,13 +36,8 @@ class Roundtrip:
         """The records in the log with this message id."""
         engines = running(self.ours.home)
         assert engines is not None
-        with psycopg.connect(engines.database_url.replace("+psycopg", "")) as connection:
-            found = connection.execute(
-                "SELECT convert_from(state, 'UTF8')::jsonb FROM log WHERE topic ~ '^(track|identify|page|screen"
-                "|group|alias)[.]' AND convert_from(state, 'UTF8')::jsonb ->> 'message_id' = %s",
-                (message_id,),
-            )
-            return [state for (state,) in found]
+        records = said(engines.database_url, *(f"{kind}." for kind in RECORD_TYPES))
+        return [record for record in records if record["message_id"] == message_id]
 
     def position(self) -> int:
         """The log's last position."""

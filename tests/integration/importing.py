@@ -9,14 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import psycopg
 import yaml
 
 from adapters.database import open_database
 from domain.workspace import Workspace
 from runtime.definitions import apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain
+from tests.keys import KEYS, said
 from tests.servers import REPOSITORY
 
 FEEDS: dict[str, Any] = {"workspace": "imports", "feeds": {"crm": {"format": "files"}}}
@@ -24,7 +23,7 @@ FEEDS: dict[str, Any] = {"workspace": "imports", "feeds": {"crm": {"format": "fi
 
 def declare(database: str, document: dict[str, Any]) -> None:
     """Has the log and the projections of this database say what the workspace declares."""
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     try:
         with open_definitions(database) as definitions:
             apply_workspace(engine, definitions, Workspace.model_validate(document))
@@ -64,11 +63,7 @@ class Command:
 
 def records(database: str) -> list[dict[str, Any]]:
     """The records that stand in the log, in its order."""
-    with psycopg.connect(database.replace("+psycopg", "")) as connection:
-        rows = connection.execute(
-            "SELECT state FROM log WHERE topic ~ '^(track|identify|page|screen)[.]' ORDER BY position"
-        )
-        return [msgspec.json.decode(state) for (state,) in rows]
+    return said(database, "track.", "identify.", "page.", "screen.")
 
 
 def message_ids(database: str) -> Counter[str]:

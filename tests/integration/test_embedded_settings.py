@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines import Engines
 from runtime.settings import SettingsError, load_settings
 
 
@@ -33,7 +34,26 @@ def test_the_token_is_made_once_and_kept_private(home: Path) -> None:
     assert len(first.api_token) >= 40
     assert first == second
     assert stat.S_IMODE((home / "api-token").stat().st_mode) == 0o600
-    assert [each.name for each in home.iterdir()] == ["api-token"]
+    assert sorted(each.name for each in home.iterdir()) == ["api-token", "master-key"]
+
+
+def test_the_master_key_is_made_once_for_embedded_engines_and_kept_private(home: Path) -> None:
+    first = load_settings({"ROUNDTRIP_HOME": str(home)}).keys
+    again = load_settings({"ROUNDTRIP_HOME": str(home)}).keys
+    assert first is not None and again is not None
+    assert again.unwrap(b"for", first.wrap(b"for", bytes(32))) == bytes(32)
+    assert stat.S_IMODE((home / "master-key").stat().st_mode) == 0o600
+    (home / "master-key").chmod(0o640)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        load_settings({"ROUNDTRIP_HOME": str(home)})
+
+
+def test_a_database_elsewhere_gets_no_master_key_made_up_for_it(home: Path) -> None:
+    environ = {"ROUNDTRIP_HOME": str(home), "ROUNDTRIP_DATABASE_URL": "postgresql://me@db/roundtrip"}
+    settings = load_settings(environ)
+    assert settings.keys is None
+    with pytest.raises(SettingsError, match="openssl rand -base64 32"):
+        Engines(str(settings.database_url), "").open("test")
 
 
 def test_secrets_are_not_shown(home: Path) -> None:
@@ -78,6 +98,9 @@ def test_addresses_are_read(home: Path, value: str, expected: tuple[str, int]) -
         ("ROUNDTRIP_NATS_URL", "http://hush@a:4222", "ROUNDTRIP_NATS_URL=http://a:4222: .*nats://HOST:4222"),
         ("ROUNDTRIP_NATS_URL", "nats://a:4222,b hush", "not the address of a NATS server"),
         ("ROUNDTRIP_NATS_URL", "nats://a:99999", "not the address of a NATS server"),
+        ("ROUNDTRIP_MASTER_KEY", "hush!", "key 1 is not base64; make one"),
+        ("ROUNDTRIP_MASTER_KEY", "aHVzaA==", "4 bytes in place of 32"),
+        ("ROUNDTRIP_MASTER_KEY_FILE", "/nowhere/key", "/nowhere/key: there is no such file"),
         ("ROUNDTRIP_API_TOKEN", "hush hush", "one word of visible ASCII"),
         ("ROUNDTRIP_HOME", "/dev/null/home", "ROUNDTRIP_HOME=/dev/null/home: .*write to"),
     ],

@@ -26,12 +26,13 @@ from adapters.log.read import (
 )
 from adapters.log.schema import PARTITION_ROWS
 from domain.records import Entry, derive_id
+from tests.keys import KEYS
 from tests.servers import wait_until
 
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", pool_size=12)
+    engine = open_database(database, application="test", keys=KEYS, pool_size=12)
     yield engine
     engine.dispose()
 

@@ -37,6 +37,7 @@ from runtime.commands.log import app
 from runtime.log_archive import ArchiveError, archive_log
 from runtime.verify import verify_log
 from tests.integration.tampering import entry, shrink_partitions
+from tests.keys import KEYS
 from tests.servers import wait_until
 
 #: Rows of a partition here; partition 0 has one less, as positions begin at 1.
@@ -56,7 +57,7 @@ def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     shrink_partitions(database, EACH)
-    engine = open_database(database, application="test", pool_size=12)
+    engine = open_database(database, application="test", keys=KEYS, pool_size=12)
     kinds = ["track", *DERIVED, "page"]
     number = 0
     for size in SIZES:

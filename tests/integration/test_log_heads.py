@@ -14,6 +14,7 @@ from adapters.log.witness import read_witness
 from runtime.relay import HEAD_SUBJECT, run_relay
 from runtime.verify import verify_log
 from tests.integration.tampering import fill
+from tests.keys import KEYS
 
 
 async def heard(engine: Engine, nats_url: str, position: int) -> list[bytes]:
@@ -38,7 +39,7 @@ async def heard(engine: Engine, nats_url: str, position: int) -> list[bytes]:
 
 
 def test_what_a_subscriber_writes_down_is_a_witness(database: str, nats_url: str, tmp_path: Path) -> None:
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     try:
         fill(engine, 3, 1, 1_500, 2)
         lines = asyncio.run(heard(engine, nats_url, 1_506))

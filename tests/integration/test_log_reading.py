@@ -21,6 +21,7 @@ from runtime.commands.log import app
 from runtime.log_export import ExportError, export_log
 from runtime.log_tail import PlaceError, follow, place_of, subjects_of
 from tests.integration.tampering import entry, fill, tampering
+from tests.keys import KEYS
 
 NODES = [node_id(Identifier("user_id", name)) for name in ("ann", "ann2", "bob")]
 
@@ -29,7 +30,7 @@ NODES = [node_id(Identifier("user_id", name)) for name in ("ann", "ann2", "bob")
 def engine(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     for name, value in {"DATABASE_URL": database, "NATS_URL": "nats://unused", "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(f"ROUNDTRIP_{name}", value)
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     yield engine
     engine.dispose()
 

@@ -17,6 +17,7 @@ from runtime import verify as verifying
 from runtime.commands.log import app
 from runtime.verify import Verified, verify_log
 from tests.integration.tampering import entry, fill, tampering
+from tests.keys import KEYS
 
 SIZES = (4, 1, 5, 1, 1, 8)
 WHOLE = sum(SIZES)
@@ -24,7 +25,7 @@ WHOLE = sum(SIZES)
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     fill(engine, *SIZES)
     yield engine
     engine.dispose()

@@ -10,13 +10,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 import pytest
 from nats.js.api import PubAck
 
 from adapters.bus.connection import connect
 from adapters.bus.streams import IN, ensure_streams
-from adapters.quarantine import Quarantined
+from adapters.quarantine import Quarantined, put_asides
 from domain.records import Record
 from feeds.feed import Payload
 from runtime.embedded.nats import start_nats
@@ -24,6 +23,7 @@ from runtime.engines import Engines, running
 from runtime.intake import DELIVERIES, Door, run_intake
 from runtime.ports import WorkspaceView
 from tests.integration.conftest import Roundtrip
+from tests.keys import opened
 from tests.servers import REPOSITORY, temporary_home, wait_until
 
 SAMPLE = REPOSITORY / "examples" / "nats_feed.py"
@@ -57,11 +57,8 @@ def waiting(roundtrip: Roundtrip) -> int:
 
 
 def put_aside(roundtrip: Roundtrip, part: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(engines_of(roundtrip).database_url.replace("+psycopg", "")) as connection:
-        return connection.execute(
-            "SELECT id::text, feed, code, reason FROM quarantine WHERE position(%s::bytea IN body) > 0",
-            (part.encode(),),
-        ).fetchall()
+    with opened(engines_of(roundtrip).database_url) as connection:
+        return [item[:4] for item in put_asides(connection) if part.encode() in item.body]
 
 
 def call(message_id: str, **changes: Any) -> dict[str, Any]:

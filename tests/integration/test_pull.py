@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Engine
 
 from adapters.database import open_database
+from adapters.quarantine import put_asides
 from feeds.airship import read_line
 from runtime.definitions import apply_workspace, open_definitions, read_workspace
 from runtime.pipeline import Pipeline, drain
 from runtime.pull.place import OvertakenError, Place, Pulled, commit, read_place
 from tests.integration.simulating import Simulator, running
+from tests.keys import KEYS, opened, said
 from tests.servers import wait_until
 
 TOKEN = "stream-token"
@@ -51,18 +52,10 @@ class Log:
     """What is in the log of the test's database."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.replace("+psycopg", "")
+        self.url = url
 
     def rows(self, topic: str) -> list[Any]:
-        with psycopg.connect(self.url) as connection:
-            return [
-                state
-                for (state,) in connection.execute(
-                    "SELECT convert_from(state, 'UTF8')::jsonb FROM log WHERE starts_with(topic, %s)"
-                    " ORDER BY position",
-                    (topic,),
-                )
-            ]
+        return said(self.url, topic)
 
     def ids(self) -> list[str]:
         return [row["message_id"] for row in self.rows("track.")]
@@ -79,7 +72,7 @@ def log(database: str, stream: Simulator, tmp_path: Path) -> Log:
     """A log whose workspace declares the stream."""
     file = tmp_path / "roundtrip.yaml"
     file.write_text(WORKSPACE.replace("URL", str(stream.http.base_url).rstrip("/")))
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     with open_definitions(database) as definitions:
         apply_workspace(engine, definitions, read_workspace(file))
         drain(Pipeline(engine, definitions), 10)
@@ -139,9 +132,9 @@ def test_what_cannot_be_read_is_put_aside_and_what_follows_does_not_wait(
     with pulling(database):
         wait_until(lambda: len(log.ids()) == 2, "the good ones", 20)
     assert [row["code"] for row in log.rows("quarantine.engagement")] == ["unreadable_time"]
-    with psycopg.connect(log.url) as connection:
-        [(body,)] = connection.execute("SELECT body FROM quarantine").fetchall()
-    assert b"event-1" in body
+    with opened(database) as connection:
+        [item] = put_asides(connection)
+    assert b"event-1" in item.body
 
 
 def test_a_second_process_stands_by_and_takes_over(database: str, log: Log, stream: Simulator) -> None:
@@ -157,7 +150,7 @@ def test_a_second_process_stands_by_and_takes_over(database: str, log: Log, stre
 
 
 def test_a_process_that_was_overtaken_changes_nothing(database: str, log: Log) -> None:
-    engine: Engine = open_database(database, application="test")
+    engine: Engine = open_database(database, application="test", keys=KEYS)
 
     def pulled(number: int) -> list[Pulled]:
         raw = json.dumps(event(number, offset=str(number))).encode()

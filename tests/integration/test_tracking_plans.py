@@ -22,6 +22,7 @@ from runtime.definitions import WorkspaceError, read_workspace
 from runtime.engines import running
 from tests.integration.conftest import PLANNED_WRITE_KEY, Roundtrip
 from tests.integration.importing import FEEDS, Command, declare, records
+from tests.keys import KEYS
 from tests.servers import REPOSITORY
 
 CRM = {"required": ["plan"], "properties": {"plan": {"enum": ["free", "pro"]}}}
@@ -65,7 +66,7 @@ def test_each_call_of_a_batch_is_judged_by_its_event_and_version(roundtrip: Roun
         "version": "2",
         "violations": [["/total", "type"]],
     }
-    engine = open_database(engines.database_url, application="test")
+    engine = open_database(engines.database_url, application="test", keys=KEYS)
     with engine.connect() as ours:
         item = find_aside(ours, derive_id("quarantine", "planned", "tracking_plan", f"aside-{run}"))
     engine.dispose()

@@ -8,7 +8,6 @@ import time
 import uuid
 from typing import Any
 
-import psycopg
 import pytest
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.formats.json import JSONFormat
@@ -18,8 +17,10 @@ from mparticle.rest import ApiException
 from stripe import WebhookSignature
 from twilio.request_validator import RequestValidator
 
+from adapters.quarantine import put_asides
 from runtime.engines import running
 from tests.integration.conftest import MPARTICLE_SECRET, VENDOR_SECRET, WRITE_KEY, Roundtrip
+from tests.keys import opened
 from tests.unit.payloads import BRAZE, STRIPE, TWILIO
 
 BEARER = {"Authorization": f"Bearer {VENDOR_SECRET}"}
@@ -29,11 +30,9 @@ JSON = {"Content-Type": "application/json"}
 def quarantined(roundtrip: Roundtrip, part: str) -> list[tuple[str, str, str]]:
     engines = running(roundtrip.ours.home)
     assert engines is not None
-    with psycopg.connect(engines.database_url.replace("+psycopg", "")) as connection:
-        return connection.execute(
-            "SELECT feed, code, headers::text FROM quarantine WHERE position(%s::bytea IN body) > 0",
-            (part.encode(),),
-        ).fetchall()
+    with opened(engines.database_url) as connection:
+        found = [item for item in put_asides(connection) if part.encode() in item.body]
+    return [(item.feed, item.code, str(item.headers)) for item in found]
 
 
 def mparticle(roundtrip: Roundtrip, secret: str = MPARTICLE_SECRET) -> EventsApi:

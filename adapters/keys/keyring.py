@@ -1,0 +1,250 @@
+"""The data keys of a process: looked up in `subject_key`, unwrapped once, kept in bounded memory.
+
+An engine that was opened with keys carries a keyring. `append` seals by it and the readers in `adapters.log.read`
+open by it, so whoever uses these need not think of keys: a `Row` has its state in the clear, or is `erased`.
+
+Nobody may go on with a key that another process has destroyed. So the log's head counts erasures: what was
+remembered at another count is forgotten. A new key is remembered only once it was read
+back, as the transaction that made it may yet fail (docs/decisions/0010-keys-and-erasure.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection
+
+from adapters.keys.local import KEY_BYTES
+from adapters.keys.management import KeyManagement, KeyManagementError, KeysMissingError, UnreadableError
+from adapters.keys.sealing import NONCE_BYTES, SEALED, place_of_row, same_nonce, seal, unseal
+from adapters.log.driver import driver_of
+from domain.records import Entry, Row
+
+#: Keys that are remembered: a key takes about 250 bytes, a cipher made ready by it about 2,500.
+REMEMBERED: Final = 100_000
+READY: Final = 20_000
+#: The execution option of an engine that holds its keyring.
+OPTION: Final = "roundtrip_keyring"
+
+_SEALED: Final = bytes([SEALED])
+
+Cursor = psycopg.Cursor[Any]
+
+
+class DataKey(NamedTuple):
+    """A subject's key, empty where there is none any more. Rows at positions up to `erased_at` are erased."""
+
+    secret: bytes
+    erased_at: int
+
+
+class Keyring:
+    """The keys of one engine. May be used by several threads."""
+
+    def __init__(self, management: KeyManagement, remembered: int = REMEMBERED) -> None:
+        self._management = management
+        self._half = max(remembered // 2, 1)
+        self._lock = Lock()
+        self._young: dict[str, DataKey] = {}
+        self._old: dict[str, DataKey] = {}
+        self._as_of = -1
+        self._cipher = lru_cache(READY)(AESGCM)
+
+    def seal(self, cursor: Cursor, entries: Sequence[Entry], erasures: int) -> Sequence[Entry]:
+        """The entries with their states sealed, but for those that are nobody's. The head's lock has to be
+        held; `erasures` is what the head says."""
+        subjects = {entry.subject for entry in entries if entry.subject is not None}
+        if not subjects:
+            return entries
+        keys = self._for_writing(cursor, subjects, erasures)
+        nonces = os.urandom(NONCE_BYTES * len(entries))
+        cipher, sealed = self._cipher, []
+        for start, entry in zip(range(0, len(nonces), NONCE_BYTES), entries, strict=True):
+            stream_id, version, topic, subject, state = entry
+            if subject is not None:
+                nonce = nonces[start : start + NONCE_BYTES]
+                key = cipher(keys[subject].secret)
+                state = seal(key, nonce, state, place_of_row(stream_id, version))
+                entry = Entry(stream_id, version, topic, subject, state)
+            sealed.append(entry)
+        return sealed
+
+    def open(self, cursor: Cursor, rows: list[Row]) -> list[Row]:
+        """The rows with their states in the clear; empty where the subject was erased at or after the row.
+
+        Raises `UnreadableError` naming the position of a row that cannot be opened for another reason.
+        """
+        subjects = {row.subject for row in rows if row.subject is not None}
+        keys = self._known(cursor, subjects, _erasures(cursor))
+        return [row if row.subject not in subjects else self._opened(row, keys) for row in rows]
+
+    def _opened(self, row: Row, keys: Mapping[str, DataKey]) -> Row:
+        position, stream_id, version, topic, subject, recorded_at, state = row
+        if not state or state[0] != SEALED:
+            return row
+        assert subject is not None
+        key = keys.get(subject)
+        if key is not None and position <= key.erased_at:
+            return Row(position, stream_id, version, topic, subject, recorded_at, b"")
+        if key is None or not key.secret:
+            raise UnreadableError(
+                f"the row at position {position} cannot be opened: there is no key of subject {subject}, and it"
+                " was not erased; restore table subject_key from a backup"
+            )
+        try:
+            state = unseal(self._cipher(key.secret), state, place_of_row(stream_id, version))
+        except InvalidTag as error:
+            raise UnreadableError(
+                f"the row at position {position} cannot be opened: it or its key was altered; `roundtrip log verify`"
+                " tells which"
+            ) from error
+        return Row(position, stream_id, version, topic, subject, recorded_at, state)
+
+    def seal_states(
+        self, cursor: Cursor, place: bytes, states: Mapping[str, bytes], *, same: bool = False
+    ) -> dict[str, bytes]:
+        """States beside the log, by subject, sealed for a place. With `same`, equal states are equal bytes."""
+        keys = self._for_writing(cursor, states.keys(), None)
+        sealed = {}
+        for subject, state in states.items():
+            secret = keys[subject].secret
+            nonce = same_nonce(secret, state, place) if same else os.urandom(NONCE_BYTES)
+            sealed[subject] = seal(self._cipher(secret), nonce, state, place)
+        return sealed
+
+    def open_states(self, cursor: Cursor, place: bytes, states: Mapping[str, bytes]) -> dict[str, bytes]:
+        """What `seal_states` has sealed. Raises `UnreadableError` naming the subject."""
+        if not states:
+            return {}
+        keys = self._known(cursor, states.keys(), _erasures(cursor))
+        opened = {}
+        for subject, state in states.items():
+            key = keys.get(subject)
+            try:
+                if key is None or not key.secret:
+                    raise InvalidTag
+                opened[subject] = unseal(self._cipher(key.secret), state, place)
+            except InvalidTag as error:
+                where = place.decode()
+                raise UnreadableError(
+                    f"the state of {where} {subject} cannot be opened by its key"
+                ) from error
+        return opened
+
+    def _for_writing(
+        self, cursor: Cursor, subjects: Collection[str], erasures: int | None
+    ) -> dict[str, DataKey]:
+        """A living key for each subject, made where there is none. Keys are made under the head's lock, so
+        two processes never make one for the same subject; `erasures` None says that it is not held yet."""
+        if erasures is not None:
+            keys = self._known(cursor, subjects, erasures)
+        else:
+            keys = self._known(cursor, subjects, _erasures(cursor))
+            if all(subject in keys and keys[subject].secret for subject in subjects):
+                return keys
+            [erasures] = cursor.execute("SELECT erasures FROM log_head FOR UPDATE").fetchone() or [0]
+            keys = self._known(cursor, subjects, erasures)
+        lacking = [subject for subject in subjects if subject not in keys or not keys[subject].secret]
+        if lacking:
+            keys.update(self._make(cursor, lacking))
+        return keys
+
+    def _make(self, cursor: Cursor, subjects: Sequence[str]) -> Iterable[tuple[str, DataKey]]:
+        secrets = os.urandom(KEY_BYTES * len(subjects))
+        made = [secrets[at : at + KEY_BYTES] for at in range(0, len(secrets), KEY_BYTES)]
+        wrap = self._management.wrap
+        wrapped = [wrap(context_of(subject), key) for subject, key in zip(subjects, made, strict=True)]
+        cursor.execute(
+            "INSERT INTO subject_key AS held (subject, wrapped)"
+            " SELECT * FROM unnest(%b::text[]::uuid[], %b::bytea[])"
+            " ON CONFLICT (subject) DO UPDATE SET wrapped = excluded.wrapped WHERE held.wrapped IS NULL",
+            (list(subjects), wrapped),
+        )
+        if cursor.rowcount != len(subjects):
+            raise KeyManagementError("a key was made without the log's head being locked; begin again")
+        return [(subject, DataKey(key, 0)) for subject, key in zip(subjects, made, strict=True)]
+
+    def _known(self, cursor: Cursor, subjects: Collection[str], as_of: int) -> dict[str, DataKey]:
+        """The keys that there are, from memory or the table."""
+        found: dict[str, DataKey] = {}
+        missing: list[str] = []
+        with self._lock:
+            if self._as_of != as_of:
+                self._forget(as_of)
+            young, old = self._young, self._old
+            for subject in subjects:
+                key = young.get(subject)
+                if key is None:
+                    key = old.get(subject)
+                    if key is None:
+                        missing.append(subject)
+                        continue
+                    young[subject] = key
+                found[subject] = key
+        if missing:
+            read = self._read(cursor, missing)
+            found.update(read)
+            with self._lock:
+                if self._as_of == as_of:
+                    # What is destroyed may be made anew by anyone, so it is looked up every time.
+                    self._young.update((subject, key) for subject, key in read.items() if key.secret)
+                    if len(self._young) > self._half:
+                        self._old, self._young = self._young, {}
+        return found
+
+    def _read(self, cursor: Cursor, subjects: Sequence[str]) -> dict[str, DataKey]:
+        unwrap = self._management.unwrap
+        rows = cursor.execute(
+            "SELECT subject::text, wrapped, coalesce(erased_at, 0) FROM subject_key"
+            " WHERE subject = ANY(%b::text[]::uuid[])",
+            (list(subjects),),
+        )
+        return {
+            subject: DataKey(b"" if wrapped is None else unwrap(context_of(subject), wrapped), erased_at)
+            for subject, wrapped, erased_at in rows
+        }
+
+    def _forget(self, as_of: int) -> None:
+        self._young, self._old = {}, {}
+        self._cipher.cache_clear()
+        self._as_of = as_of
+
+
+def context_of(subject: str) -> bytes:
+    """What a subject's data key is wrapped for."""
+    return bytes.fromhex(subject.replace("-", ""))
+
+
+def keyring_of(connection: Connection) -> Keyring:
+    """The keyring of the engine that a connection is of. Raises `KeysMissingError`."""
+    keyring = connection.get_execution_options().get(OPTION)
+    if keyring is None:
+        raise KeysMissingError(
+            "personal data is sealed, and this connection has no keys; open the database with keys"
+            " (`Engines.open`, or `open_database(…, keys=…)`)"
+        )
+    assert isinstance(keyring, Keyring)
+    return keyring
+
+
+def open_rows(connection: Connection, rows: list[Row]) -> list[Row]:
+    """Rows as they are stored, opened (`Keyring.open`). A connection without keys is enough for rows of
+    which none is anybody's."""
+    if not any(row.state[:1] == _SEALED and row.subject is not None for row in rows):
+        return rows
+    with driver_of(connection).cursor(binary=True) as cursor:
+        return keyring_of(connection).open(cursor, rows)
+
+
+def _erasures(cursor: Cursor) -> int:
+    row = cursor.execute("SELECT erasures FROM log_head").fetchone()
+    assert row is not None, "the log has no head row; run `roundtrip migrate`"
+    found: int = row[0]
+    return found

@@ -1,0 +1,168 @@
+"""Personal data in the log is sealed: nothing of it in the tables, and nothing readable once its key is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from adapters.database import open_database
+from adapters.keys.destruction import destroy_keys
+from adapters.keys.local import LocalKeys
+from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
+from adapters.log.append import append
+from adapters.log.read import driver_of, iterate, read_rows
+from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
+from domain.records import Row
+from runtime.verify import verify_log
+from tests.integration.tampering import entry, tampering
+from tests.keys import KEYS
+
+ANN, BOB = "00000000-0000-5000-8000-00000000000a", "00000000-0000-5000-8000-00000000000b"
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = open_database(database, application="test", keys=KEYS)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def other(database: str) -> Iterator[Engine]:
+    """Another process: an engine with a keyring of its own."""
+    engine = open_database(database, application="test", keys=KEYS)
+    yield engine
+    engine.dispose()
+
+
+def add(engine: Engine, *entries: tuple[str, str | None]) -> None:
+    with engine.begin() as connection:
+        append(connection, [entry(name, subject) for name, subject in entries])
+
+
+def rows(engine: Engine) -> list[Row]:
+    with engine.connect() as connection:
+        return list(iterate(connection))
+
+
+def says(engine: Engine) -> list[str | None]:
+    return [None if row.erased else row.state.decode() for row in rows(engine)]
+
+
+def erase(connection: Connection, *subjects: str) -> int:
+    with driver_of(connection).cursor(binary=True) as cursor:
+        at = connection.execute(text("SELECT position FROM log_head FOR UPDATE")).scalar_one()
+        return destroy_keys(cursor, subjects, erased_at=at)
+
+
+def test_the_tables_have_nothing_in_the_clear_and_readers_everything(engine: Engine, other: Engine) -> None:
+    add(engine, ("secret-a", ANN), ("secret-b", BOB), ("public", None))
+    add(engine, ("secret-c", ANN))
+    with engine.connect() as connection:
+        stored = connection.execute(text("SELECT state FROM log ORDER BY position")).scalars().all()
+    assert [b"secret" in state for state in stored] == [False] * 4
+    assert stored[2] == b'{"name":"public"}'
+    assert len({bytes(state[1:13]) for state in stored}) == 4
+    expected = [f'{{"name":"{name}"}}' for name in ("secret-a", "secret-b", "public", "secret-c")]
+    assert says(engine) == says(other) == expected
+
+
+def test_an_engine_without_keys_neither_adds_nor_reads_what_is_somebodys(
+    database: str, engine: Engine
+) -> None:
+    bare = open_database(database, application="test")
+    try:
+        add(bare, ("public", None))
+        assert says(bare) == ['{"name":"public"}']
+        with pytest.raises(KeysMissingError, match="open the database with keys"):
+            add(bare, ("secret", ANN))
+        add(engine, ("secret", ANN))
+        with pytest.raises(KeysMissingError):
+            rows(bare)
+    finally:
+        bare.dispose()
+
+
+def test_destroyed_keys_erase_what_was_and_not_what_comes(
+    database: str, engine: Engine, other: Engine
+) -> None:
+    add(engine, ("a1", ANN), ("b1", BOB))
+    assert len(says(other)) == 2
+    with engine.begin() as connection:
+        assert erase(connection, ANN) == 1
+    # Both had the old key in memory; neither reads nor writes by it any more.
+    assert says(engine) == says(other) == [None, '{"name":"b1"}']
+    add(other, ("a2", ANN), ("b2", BOB))
+    assert says(engine) == says(other) == [None, '{"name":"b1"}', '{"name":"a2"}', '{"name":"b2"}']
+    with other.begin() as connection:
+        assert erase(connection, ANN) == 1
+    add(engine, ("a3", ANN))
+    assert says(engine) == says(other) == [None, '{"name":"b1"}', None, '{"name":"b2"}', '{"name":"a3"}']
+    assert verify_log(database, lambda done, of: None).fault is None
+
+
+def test_a_key_of_a_transaction_that_failed_is_used_by_nobody(engine: Engine, other: Engine) -> None:
+    with pytest.raises(RuntimeError), engine.begin() as connection:
+        append(connection, [entry("lost", ANN)])
+        raise RuntimeError
+    add(engine, ("kept", ANN))
+    assert says(engine) == says(other) == ['{"name":"kept"}']
+
+
+def test_a_batch_with_duplicates_is_sealed_by_keys_that_are_there(engine: Engine, other: Engine) -> None:
+    many = [(f"n{number}", f"00000000-0000-5000-8000-{number:012d}") for number in range(200)]
+    add(engine, many[150])
+    add(engine, *many)
+    assert says(other) == [f'{{"name":"{name}"}}' for name, _ in [many[150], *many[:150], *many[151:]]]
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE log SET state = set_byte(state, 20, 7 # get_byte(state, 20))", "altered"),
+        ("UPDATE log SET stream_id = gen_random_uuid()", "altered"),
+        ("DELETE FROM subject_key", "no key"),
+    ],
+)
+def test_what_cannot_be_opened_without_reason_is_named(
+    database: str, engine: Engine, statement: str, why: str
+) -> None:
+    add(engine, ("a", ANN))
+    with tampering(database) as connection:
+        connection.execute(text(statement))
+    reader = open_database(database, application="test", keys=KEYS)
+    with reader.connect() as connection, pytest.raises(UnreadableError, match=f"position 1.*{why}"):
+        read_rows(connection, 0, 10)
+    reader.dispose()
+
+
+def test_another_master_key_is_refused(database: str, engine: Engine) -> None:
+    add(engine, ("a", ANN))
+    stranger = open_database(database, application="test", keys=LocalKeys([bytes(32)]))
+    with pytest.raises(KeyManagementError, match="ROUNDTRIP_MASTER_KEY"):
+        rows(stranger)
+    with pytest.raises(KeyManagementError, match="ROUNDTRIP_MASTER_KEY"):
+        add(stranger, ("b", ANN))
+    stranger.dispose()
+
+
+def test_quarantine_is_sealed_item_by_item(engine: Engine, other: Engine) -> None:
+    item = Quarantined(BOB, "app", "code", "reason", {"x-user": "secret-user"}, b"secret-body", 1)
+    with engine.begin() as connection:
+        put_aside(connection, item)
+        put_aside(connection, item)
+    with other.connect() as connection:
+        assert find_aside(connection, BOB) == item
+        [stored] = connection.execute(
+            text("SELECT q::text || encode(body, 'escape') FROM quarantine q")
+        ).scalars()
+        assert "secret" not in stored
+    with other.begin() as connection:
+        assert forget_aside(connection, BOB)
+        assert connection.execute(text("SELECT count(*) FROM subject_key")).scalar() == 0
+    with engine.begin() as connection:
+        put_aside(connection, item)
+    with other.connect() as connection:
+        assert find_aside(connection, BOB) == item
