@@ -105,7 +105,9 @@ def history_rows(
     connection: Connection, definitions: Definitions, rows: Sequence[Row]
 ) -> Iterator[HistoryRow]:
     """The history's rows of rows of the log. Records that are nobody's have none."""
-    records = [(row, record_of(row.state)) for row in rows if row.topic.startswith(_INBOUND)]
+    records = [
+        (row, record_of(row.state)) for row in rows if row.topic.startswith(_INBOUND) and not row.erased
+    ]
     if not records:
         return
     workspace = load_workspace(connection)

@@ -39,5 +39,7 @@ def _told(connection: Connection, upto: int) -> Iterator[Told]:
     after = 0
     while rows := read_topics(connection, after, PAGE_ROWS, upto, TOPICS):
         for row in rows:
+            if row.erased:
+                continue
             yield Told(row.position, row.recorded_at, row.topic, _body(row.state))
         after = rows[-1].position

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
-from adapters.database import open_database
 from adapters.history.tables import History
 from adapters.projections.checkpoint import read_checkpoint
 from domain.audiences.definition import Audience, AudienceName
@@ -54,7 +53,7 @@ class _Place(NamedTuple):
 def _roundtrip(what: str) -> Iterator[_Place]:
     settings = load_settings(os.environ)
     with open_engines(settings) as engines, open_definitions(engines.database_url) as definitions:
-        engine = open_database(engines.database_url, application=what)
+        engine = engines.open(what)
         try:
             yield _Place(engine, definitions, History(settings.lake))
         finally:

@@ -37,7 +37,7 @@ def infer(
             with database.connect() as connection:
                 after = max(read_head(connection).position - last, 0)
                 for row in iterate(connection, after):
-                    if row.topic.startswith(("track.", "identify.")):
+                    if row.topic.startswith(("track.", "identify.")) and not row.erased:
                         record = record_of(row.state)
                         if record.feed in feed:
                             found.take_in(record)

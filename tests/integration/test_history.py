@@ -29,6 +29,7 @@ from runtime.cli import app
 from runtime.definitions import Definitions, WorkspaceError, apply_workspace, open_definitions
 from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
+from tests.keys import KEYS
 
 HOUR = 3_600_000_000
 AUDIENCES: dict[str, Any] = {
@@ -97,7 +98,7 @@ def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test")
+    engine = open_database(database, application="test", keys=KEYS)
     yield engine
     engine.dispose()
 

@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from adapters.database import open_database
-from adapters.quarantine import find_aside
+from adapters.quarantine import find_aside, put_asides
 from domain.records import derive_id
 from domain.workspace import Workspace
 from runtime.definitions import WorkspaceError, read_workspace
 from runtime.engines import running
 from tests.integration.conftest import PLANNED_WRITE_KEY, Roundtrip
 from tests.integration.importing import FEEDS, Command, declare, records
-from tests.keys import KEYS
+from tests.keys import KEYS, opened
 from tests.servers import REPOSITORY
 
 CRM = {"required": ["plan"], "properties": {"plan": {"enum": ["free", "pro"]}}}
@@ -119,9 +119,9 @@ def test_rows_of_a_file_are_judged_too(policy: str, database: str, nats_url: str
         )
     else:
         assert not aside.exists()
-        with psycopg.connect(database.replace("+psycopg", "")) as connection:
-            [(body,)] = connection.execute("SELECT body FROM quarantine").fetchall()
-        assert json.loads(body)["row"] == {"user": "u-2", "plan": "gold"}
+        with opened(database) as connection:
+            [item] = put_asides(connection)
+        assert json.loads(item.body)["row"] == {"user": "u-2", "plan": "gold"}
 
 
 def test_a_schema_file_that_is_not_there_is_named(tmp_path: Path) -> None:
