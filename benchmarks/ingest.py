@@ -23,6 +23,7 @@ import psutil
 from sqlalchemy import Engine
 
 from adapters.database import open_database
+from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from benchmarks.ingest_load import Run
 from benchmarks.load import bodies
@@ -133,7 +134,7 @@ def served() -> Iterator[Served]:
     ):
         Path(place).chmod(0o755)
         migrate(database.url)
-        engine = open_database(database.url, application="benchmark")
+        engine = open_database(database.url, application="benchmark", keys=parse_masters(new_master()))
         file = Path(place) / "roundtrip.yaml"
         file.write_text(WORKSPACE)
         with open_definitions(database.url) as definitions:
