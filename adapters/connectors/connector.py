@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from domain.outbound import Change, Outbound
 
 Verdict = Literal["delivered", "retry", "dead"]
+Way = Literal["http", "nats", "postgresql", "object_store"]
 
 #: Statuses besides 5xx that pass: request timeout, too early, too many requests.
 _PASSING: Final = frozenset({408, 425, 429})
@@ -98,6 +99,9 @@ class Connector(NamedTuple):
     `sign` makes the request that is sent at `now`, in seconds since the epoch: the one place where a moment
     may come in. `follow` gives the requests that an answer makes possible, where a destination has to be asked
     for its own id of a person first; what becomes of their records is said by their own answers.
+
+    `transport` is the way that requests go. By another than HTTP they say where (`url`) and what (`body`) in the
+    transport's own words, and its answers have the statuses that HTTP would give: see `adapters/transports`.
     """
 
     max_batch: int
@@ -108,6 +112,7 @@ class Connector(NamedTuple):
     sign: Callable[[ConnectorConfig, Request, int], Request] = unsigned
     follow: Callable[[ConnectorConfig, Request, Answer], list[Request]] = nothing
     example: Example | None = None
+    transport: Way = "http"
 
 
 def passes(status: int) -> bool:

@@ -9,11 +9,18 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from adapters.connectors.connector import Answer, Judgement, Request, Verdict, passes
-from domain.outbound import Outbound
+from domain.outbound import Change, Outbound
 
 #: Credentials that are refused are the operator's to mend, and the people are not at fault: there is a quarter of
 #: an hour until the retry policy gives up.
 REFUSED_RETRY_S: Final = 110.0
+
+#: What a change is called where a destination has no words of its own for it.
+CHANGE_TYPES: Final[Mapping[Change, str]] = {
+    "add": "audience.entered",
+    "remove": "audience.exited",
+    "delete": "profile.erased",
+}
 
 _CREDENTIALS: Final = frozenset({401, 403})
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

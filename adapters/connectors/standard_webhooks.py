@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import all_are, refused
+from adapters.connectors.judging import CHANGE_TYPES, all_are, refused
 from adapters.connectors.settings import check_base_url, check_names, wrong
 from domain.outbound import Outbound
 
@@ -25,7 +25,6 @@ MAX_BATCH: Final = 100
 
 _PREFIX: Final = "whsec_"
 _KEY_BYTES: Final = (24, 64)
-_TYPES: Final = {"add": "audience.entered", "remove": "audience.exited", "delete": "profile.erased"}
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -61,7 +60,7 @@ def _request(config: ConnectorConfig, one: Outbound) -> Request:
         "fields": one.fields,
         "position": one.cause,
     }
-    body = _encode({"type": _TYPES[one.change], "data": data})
+    body = _encode({"type": CHANGE_TYPES[one.change], "data": data})
     headers = {"content-type": "application/json", "webhook-id": one.id}
     return Request("POST", str(config.settings["url"]), headers, body, (one,))
 

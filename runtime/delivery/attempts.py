@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from adapters.connectors.connector import Connector, ConnectorConfig, Judgement, RenderError, Request
-from adapters.http.client import HttpClient, NoAnswerError
+from adapters.http.client import NoAnswerError
 from adapters.http.retry_after import retry_after_s
+from adapters.transports.transport import Transport
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import GiveUp, decide
 from runtime.delivery.consent import Consented, without_consent
@@ -35,7 +36,7 @@ class Destination(NamedTuple):
 
     connector: Connector
     config: ConnectorConfig
-    http: HttpClient
+    transport: Transport
     consented: Consented
 
 
@@ -103,7 +104,7 @@ class Delivery:
         failpoint("deliver.before_send")
         connector, config = self._to.connector, self._to.config
         try:
-            answer = await self._to.http.send(connector.sign(config, request, int(time.time())))
+            answer = await self._to.transport.send(connector.sign(config, request, int(time.time())))
         except NoAnswerError as error:
             return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
         finally:

@@ -1,4 +1,4 @@
-"""All connections of a workspace at once: each with a worker and a pool of HTTP connections of its own, so
+"""All connections of a workspace at once: each with a worker and connections of its own, so
 that a slow destination slows nobody else down."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from adapters.bus.connection import connect
 from adapters.connectors.configuration import ConfigurationError, resolve
 from adapters.connectors.connector import Connector, ConnectorConfig, connector
-from adapters.http.client import HttpClient
+from adapters.transports.transport import open_transport
 from domain.workspace import Connection
 from runtime.delivery.attempts import Destination
 from runtime.delivery.consent import Consented
@@ -39,8 +39,10 @@ async def run_deliver(
     try:
         async with AsyncExitStack() as pools, asyncio.TaskGroup() as workers:
             for name, (wire, config) in usable.items():
-                http = await pools.enter_async_context(HttpClient())
-                worker = DeliveryWorker(name, Destination(wire, config, http, consented), bus, ack_wait_s)
+                transport = await pools.enter_async_context(open_transport(wire, config))
+                worker = DeliveryWorker(
+                    name, Destination(wire, config, transport, consented), bus, ack_wait_s
+                )
                 workers.create_task(worker.run(stop), name=f"deliver {name}")
     finally:
         await client.close()

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from adapters.connectors.connector import Connector, ConnectorConfig
-from adapters.http.client import HttpClient
+from adapters.transports.transport import open_transport
 from domain.outbound import Change, Outbound, Outcome
 from runtime.delivery.attempts import Delivery, Destination
 from runtime.delivery.lease import Lease
@@ -34,9 +34,9 @@ def send(connector: Connector, config: ConnectorConfig, records: Sequence[Outbou
     connector.check(config)
 
     async def run() -> list[Outcome]:
-        async with HttpClient(deadline_s=5) as http:
+        async with open_transport(connector, config) as transport:
             lease = Lease(time.monotonic(), 60)
-            to = Destination(connector, config, http, everybody)
+            to = Destination(connector, config, transport, everybody)
             return await Delivery(to, lease, asyncio.Event(), False).run(records)
 
     return asyncio.run(run())

@@ -13,6 +13,7 @@ from adapters.connectors import (
     airship,
     braze,
     braze_campaign,
+    google_analytics,
     google_data_manager,
     hubspot,
     sendgrid,
@@ -183,6 +184,23 @@ def test_webhooks_are_signed_and_a_repeated_one_has_the_same_id(vendors: Simulat
     assert name == one.id
     assert (message["type"], message["data"]["fields"]) == ("audience.entered", {"user_id": "u1"})
     assert vendors.http.get("/webhook/simulate/status").json()["repeated"] == 1
+
+
+def test_google_analytics_gets_what_it_would_not_drop(vendors: Simulator) -> None:
+    to = config(vendors, "google_analytics", "api_secret", measurement_id="G-1")
+    records = [
+        record(client_id="1.2", user_id="u1", plan="gold"),
+        record("remove", client_id="1.3"),
+        record(client_id="1.4", plan="x" * 101),
+        record(client_id="1.5", ga_plan="gold"),
+        record(plan="gold"),
+    ]
+    assert statuses(*records, to=google_analytics.CONNECTOR, config=to) == ["delivered"] * 2 + ["dead"] * 3
+    first, second = held(vendors, "google_analytics", "events").values()
+    assert (first["client_id"], first["user_id"], first["name"]) == ("1.2", "u1", "audience_entered")
+    assert first["params"] == {"plan": "gold", "audience": "new_users"}
+    assert second["name"] == "audience_exited"
+    assert vendors.http.get("/google_analytics/simulate/status").json()["rejected"] == {}
 
 
 VENDORS: list[tuple[str, Connector, str, dict[str, Any], dict[str, str]]] = [

@@ -1,0 +1,60 @@
+"""Requests to files: a request's body becomes the whole content of the file at its address, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import obstore
+import obstore.store
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+
+from adapters.connectors.connector import Answer, ConnectorConfig, Request
+from adapters.http.client import NoAnswerError
+
+_TIMES: Final = {"timeout": "25s", "connect_timeout": "5s"}
+
+
+class ObjectStoreTransport:
+    """A folder on this machine, or a bucket. Credentials are those of the environment, unless the connection's
+    secrets say others, in obstore's own words."""
+
+    def __init__(self, url: str, options: dict[str, str]) -> None:
+        self._store: Any = _store(url, options)
+
+    async def send(self, request: Request) -> Answer:
+        """200 once the file is there. Raises `NoAnswerError`."""
+        name = request.url
+        try:
+            await obstore.put_async(self._store, name, request.body, use_multipart=False)
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+            return Answer(403, {}, b"")
+        except (InvalidPathError, NotFoundError, FileNotFoundError):
+            return Answer(404, {}, b"")
+        except (BaseError, OSError) as error:
+            raise NoAnswerError(type(error).__name__) from None
+        return Answer(200, {}, b"")
+
+
+def _store(url: str, options: dict[str, str]) -> Any:
+    if urlsplit(url).scheme == "file":
+        folder = Path(urlsplit(url).path)
+        return obstore.store.LocalStore(folder, mkdir=True)
+    connect: Any = obstore.store.from_url
+    plain = any(value.startswith("http:") for value in (url, *options.values()))
+    return connect(url, config=options or None, client_options={**_TIMES, "allow_http": plain})
+
+
+@asynccontextmanager
+async def open_object_store(config: ConnectorConfig) -> AsyncIterator[ObjectStoreTransport]:
+    options = {name: str(value) for name, value in config.settings.get("options", {}).items()}
+    yield ObjectStoreTransport(str(config.settings["url"]), {**options, **config.secrets})
