@@ -17,7 +17,6 @@ import structlog
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
@@ -33,6 +32,7 @@ from runtime.commands import audience, feed, tracking_plan
 from runtime.commands import connector as connector_commands
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
+from runtime.commands.rebuild import rebuild
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
@@ -40,6 +40,7 @@ from runtime.log_archive import ArchiveError
 from runtime.log_export import ExportError
 from runtime.log_tail import PlaceError
 from runtime.migrate import MigrationError
+from runtime.rebuild.errors import RebuildError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -50,6 +51,7 @@ app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
 app.add_typer(tracking_plan.app, name="plan")
 app.add_typer(tracking_plan.app, name="tracking-plan", hidden=True)
+app.command()(rebuild)
 console = Console()
 
 WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace file.")]
@@ -173,38 +175,6 @@ def status() -> None:
 
 
 @app.command()
-def rebuild(
-    verify: Annotated[bool, typer.Option("--verify", help="Compare with the live projections.")] = False,
-) -> None:
-    """Fold every projection again from the log alone, beside the live ones, and compare them."""
-    from runtime.rebuild import SCHEMA, drop_shadow
-    from runtime.rebuild import verify as run
-
-    if not verify:
-        raise typer.BadParameter("this release rebuilds to compare: roundtrip rebuild --verify")
-    with open_engines(load_settings(os.environ)) as engines, _database(engines, "rebuild") as database:
-        shadow = engines.open("rebuild", schema=SCHEMA)
-        columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        try:
-            with (
-                open_definitions(engines.database_url) as definitions,
-                Progress(*columns, console=console) as bar,
-            ):
-                task = bar.add_task("")
-                compared = run(
-                    database, shadow, definitions, lambda at, goal: bar.update(task, completed=at, total=goal)
-                )
-        finally:
-            shadow.dispose()
-            drop_shadow(database)
-    for one in compared:
-        mark = "[green]equal[/]" if one.equal else f"[red]differs[/], first at {one.difference}"
-        console.print(f"{one.projection}: {one.live.rows:,} rows, {mark}")
-    if not all(one.equal for one in compared):
-        raise typer.Exit(1)
-
-
-@app.command()
 def demo(
     users: Annotated[int, typer.Option(min=1, help="App users in the story.")] = 2000,
     seed: Annotated[int, typer.Option(help="Another seed tells another story.")] = 1,
@@ -262,6 +232,7 @@ _MENDABLE = (
     LakeError,
     NobodyError,
     PlaceError,
+    RebuildError,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final
 
@@ -38,12 +38,19 @@ log = structlog.get_logger("pipeline")
 
 
 class Pipeline:
-    """`live` is false in a rebuild: the same fold, but what follows from the log is in the log already."""
+    """`follow` is where the records go that follow from a batch, in the batch's transaction. To a rebuild they
+    are nothing new: what follows from the log is in the log already."""
 
-    def __init__(self, engine: Engine, definitions: Definitions, *, live: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        definitions: Definitions,
+        *,
+        follow: Callable[[Connection, Sequence[Entry]], object] = append,
+    ) -> None:
         self._engine = engine
         self._definitions = definitions
-        self._live = live
+        self._follow = follow
         self._plan: Plan | None = None
         self.position = 0
 
@@ -95,9 +102,9 @@ class Pipeline:
         apply_outbound(
             connection, [row for row in taken if row.topic.startswith("outbound.") and not row.erased]
         )
-        if self._live and outcome.entries:
+        if outcome.entries:
             failpoint("pipeline.before_append")
-            append(connection, outcome.entries)
+            self._follow(connection, outcome.entries)
         return taken
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -49,6 +49,12 @@ def load_workspace(connection: Connection) -> Workspace | None:
     """The workspace as it is declared, `None` where none has been applied yet."""
     with driver_of(connection).cursor() as cursor:
         rows = cursor.execute("SELECT kind, name, body FROM definition ORDER BY kind, name").fetchall()
+    return workspace_of(rows)
+
+
+def workspace_of(rows: Iterable[tuple[str, str, dict[str, Any]]]) -> Workspace | None:
+    """The workspace that these definitions declare, `None` where none is named. They come in order of kind
+    and name."""
     document: dict[str, Any] = {}
     for kind, name, body in rows:
         if kind == "workspace":

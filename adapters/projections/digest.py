@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, text
 
@@ -28,20 +29,29 @@ def digest(connection: Connection, schema: str, table: str) -> Digest:
     return Digest(int(row[0]), int(row[1]))
 
 
-def first_difference(connection: Connection, a: str, b: str, table: str) -> str:
-    """The key of the first row that the two schemas do not have in common, and in what it differs."""
+class Difference(NamedTuple):
+    """A row in which two schemas part: its key's columns, and which of them have it so."""
+
+    key: Mapping[str, Any]
+    side: str
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.key.items()) + f" ({self.side})"
+
+
+def differences(connection: Connection, a: str, b: str, table: str, limit: int) -> list[Difference]:
+    """The first rows, by key, that the two schemas do not have in common."""
     keys = [column.name for column in _known(table).primary_key]
     key = ", ".join(f'"{name}"' for name in keys)
-    row = connection.execute(
+    rows = connection.execute(
         text(
             f'SELECT {key}, x.side FROM ((SELECT *, \'live only\' AS side FROM (SELECT * FROM "{a}"."{table}"'  # noqa: S608
             f' EXCEPT SELECT * FROM "{b}"."{table}") l) UNION ALL'
             f' (SELECT *, \'rebuilt only\' FROM (SELECT * FROM "{b}"."{table}"'
-            f' EXCEPT SELECT * FROM "{a}"."{table}") r)) x ORDER BY {key}, x.side LIMIT 1'
+            f' EXCEPT SELECT * FROM "{a}"."{table}") r)) x ORDER BY {key}, x.side LIMIT {limit:d}'
         )
-    ).one()
-    named = ", ".join(f"{name}={value}" for name, value in zip(keys, row, strict=False))
-    return f"{named} ({row[-1]})"
+    )
+    return [Difference(dict(zip(keys, row, strict=False)), row[-1]) for row in rows]
 
 
 def _known(table: str) -> Table:

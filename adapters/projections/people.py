@@ -73,8 +73,7 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             )
         changed = [state.profiles[profile] for profile in outcome.changed]
         if changed:
-            states = {profile.id: encode_profile(profile) for profile in changed}
-            sealed = keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
+            sealed = seal_profiles(connection, changed)
             cursor.execute(
                 "INSERT INTO profile (profile, due, state)"
                 " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
@@ -94,6 +93,13 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
                 ([node for node, _ in links], [profile for _, profile in links]),
             )
     save_memberships(connection, outcome.memberships)
+
+
+def seal_profiles(connection: Connection, profiles: Iterable[Profile]) -> dict[str, bytes]:
+    """The profiles' states as their table has them, by the profile's id."""
+    states = {profile.id: encode_profile(profile) for profile in profiles}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        return keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
 
 
 def _final(profile: str, outcome: Outcome) -> str:

@@ -1,0 +1,162 @@
+"""What a rebuild promises: folding the log in shards, beside one another, gives what folding it in order gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.projections.definitions import DefinitionChange
+from domain.profiles import encode_profile
+from domain.records import Row, derive_id, entry_of
+from domain.step import Inbound
+from runtime.rebuild.clock import Clock
+from runtime.rebuild.components import Shards, components
+from runtime.rebuild.fold import Lone, ShardFold
+from runtime.rebuild.plans import Plans
+from runtime.rebuild.scan import Scan
+from tests.unit.memory import Memory
+from tests.unit.test_step import AUDIENCES, histories
+
+_ADS = {
+    "connector": "meta_custom_audience",
+    "audience": "ignored",
+    "purpose": "advertising",
+    "fields": {"email": "attribute.email"},
+    "settings": {"audience_id": "1"},
+    "secrets": {"access_token": {"env": "TOKEN"}},
+}
+_OTHERS: dict[str, Any] = {
+    "newcomers": {"match": {"event": "App Installed", "at_least": 2, "within": "12h"}},
+    "pros": {"match": {"attribute": "plan", "is": "free"}},
+}
+#: What a workspace may come to declare: an audience, a connection, kinds of identifiers, or the end of one.
+CHANGES = st.one_of(
+    st.tuples(st.just("audience"), st.sampled_from(sorted(AUDIENCES)), st.none()).map(
+        lambda named: (named[0], named[1], AUDIENCES[named[1]])
+    ),
+    st.sampled_from([("audience", name, body) for name, body in _OTHERS.items()]),
+    st.sampled_from(
+        [("audience", "never_bought", None), ("connection", "ads", None), ("connection", "ads", _ADS)]
+    ),
+    st.sampled_from(
+        [
+            ("workspace", "w", {"identifiers": {"crm_id": {"limit": 1}}}),
+            ("workspace", "w", {"identity": {"blocked": ["phone", "ann"]}}),
+        ]
+    ),
+)
+
+
+class History:
+    """A log as it is read: records, ticks and definitions, from position 1 on."""
+
+    def __init__(self, records: list[Inbound], changes: list[tuple[int, Any]]) -> None:
+        self.rows: list[Row] = []
+        self.changes: list[DefinitionChange] = []
+        self.inbound: dict[int, Inbound] = {}
+        self._define("workspace", "w", {"clock": "simulated"}, records[0].recorded_at)
+        # Whatever is referred to is there all the time.
+        for name in ("ignored", "pros", "newcomers"):
+            self._define("audience", name, AUDIENCES[name], records[0].recorded_at)
+        for number, row in enumerate(records):
+            for _, (kind, name, body) in [change for change in changes if change[0] == number]:
+                self._define(kind, name, body, row.recorded_at)
+            self._add(row)
+
+    def _define(self, kind: str, name: str, body: Any, at: int) -> None:
+        position = len(self.rows) + 1
+        self.changes.append(DefinitionChange(position, kind, name, body))
+        self.rows.append(Row(position, derive_id(str(position)), 1, "domain.configuration:D", None, at, b""))
+
+    def _add(self, row: Inbound) -> None:
+        position = len(self.rows) + 1
+        self.inbound[position] = row._replace(position=position)
+        if row.record is None:
+            self.rows.append(
+                Row(position, derive_id(str(position)), 1, "clock.tick", None, row.recorded_at, b"")
+            )
+        else:
+            entry = entry_of(row.record)
+            self.rows.append(Row(position, *entry[:4], row.recorded_at, entry.state))
+
+    def in_order(self) -> Memory:
+        """What the live pipeline makes of it."""
+        plans = Plans(self.changes)
+        memory = Memory(plans.at(1))
+        for position, row in self.inbound.items():
+            memory.plan = plans.at(position)
+            record = row.record and memory.plan.rules.understood(row.record)
+            memory.take_in([row._replace(record=record)])
+        return memory
+
+
+def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
+    """What a rebuild makes of it: stretches of so many rows scanned, dealt to so many shards, and folded."""
+    scans = []
+    for start in range(0, len(history.rows), cuts):
+        scan = Scan()
+        for row in history.rows[start : start + cuts]:
+            scan.add(row)
+        scans.append(scan)
+    nodes = np.array(sorted(set().union(*(scan.nodes for scan in scans))), dtype=np.uint64)
+    edges = np.array([edge for scan in scans for edge in scan.edges], dtype=np.uint64).reshape(-1, 2)
+    shards = Shards(nodes, components(nodes, edges), count)
+    clock: list[tuple[int, int]] = []
+    for scan in scans:
+        clock += [pair for pair in scan.clock if not clock or pair[0] > clock[-1][0]]
+    pairs = np.array(clock, dtype=np.int64).reshape(-1, 2)
+    plans = Plans(history.changes)
+    folds = [ShardFold(plans, Clock(pairs[:, 0], pairs[:, 1]), len(history.rows)) for _ in range(count)]
+    for scan in scans:
+        of = shards.of(np.array(scan.keys, dtype=np.uint64)).tolist() if scan.keys else []
+        rows = zip(scan.positions, scan.times, scan.kinds, scan.states, strict=True)
+        for shard, row in zip(of, rows, strict=True):
+            folds[shard].take(*row)
+    for fold in folds:
+        fold.finish()
+    return folds
+
+
+@given(
+    histories(),
+    st.lists(st.tuples(st.integers(0, 29), CHANGES), max_size=6),
+    st.integers(1, 5),
+    st.integers(1, 12),
+)
+def test_shards_folded_by_themselves_make_up_what_the_log_in_order_makes(
+    records: list[Inbound], changes: list[tuple[int, Any]], count: int, cuts: int
+) -> None:
+    history = History(records, changes)
+    live = history.in_order()
+    folds = in_shards(history, count, cuts)
+    profiles = {id: encode_profile(profile) for fold in folds for id, profile in fold.profiles.items()}
+    assert profiles == live.profiles
+    assert {node: id for fold in folds for node, id in fold.state.graph.items()} == live.graph
+    assert sum(len(fold.state.graph) for fold in folds) == len(live.graph), "a node is in one shard"
+    memberships = {
+        (audience, id): since
+        for fold in folds
+        for id, profile in fold.profiles.items()
+        for audience, since in profile.memberships.items()
+    }
+    assert memberships == live.memberships
+    derived = {lone.id for fold in folds for lone in fold.comparing.lone()}
+    assert derived == {e.stream_id for e in live.entries if e.topic.startswith(("audience.", "profile."))}
+
+
+@given(histories(), st.integers(1, 5))
+def test_what_the_log_says_has_followed_meets_what_follows_again(records: list[Inbound], count: int) -> None:
+    history = History(records, [])
+    live = history.in_order()
+    for entry in live.entries:
+        position, at = len(history.rows) + 1, history.rows[-1].recorded_at
+        history.rows.append(Row(position, *entry[:4], at, entry.state))
+    assert [lone for fold in in_shards(history, count, 7) for lone in fold.comparing.lone()] == []
+    followed = [row for row in history.rows if row.topic.startswith(("audience.", "profile."))]
+    if followed:
+        history.rows.remove(followed[0])
+        lone: list[Lone] = [one for fold in in_shards(history, count, 7) for one in fold.comparing.lone()]
+        assert [(one.id, one.logged) for one in lone] == [(followed[0].stream_id, False)]
