@@ -7,32 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from domain.audiences.definition import Audience
+from domain.imports import Import
+from domain.secret_ref import Model as Model
+from domain.secret_ref import Name as Name
+from domain.secret_ref import SecretRef as SecretRef
 from domain.tracking_plan import TrackingPlan
 
 #: The format of feeds that only files come in by.
 FILES: Final = "files"
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SecretRef(Model):
-    """Where a secret is kept. Secrets are never written into a workspace file, only referred to."""
-
-    env: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> SecretRef:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("a secret names exactly one place: either 'env' or 'file'")
-        return self
 
 
 class Feed(Model):
@@ -98,6 +83,15 @@ class Workspace(Model):
     audiences: dict[Name, Audience] = {}
     connections: dict[Name, Connection] = {}
     tracking_plans: dict[Name, TrackingPlan] = {}
+    imports: dict[Name, Import] = {}
+
+    @model_validator(mode="after")
+    def _imports_by_feeds(self) -> Workspace:
+        for name, one in self.imports.items():
+            if one.feed not in self.feeds:
+                known = ", ".join(sorted(self.feeds)) or "none"
+                raise ValueError(f"import '{name}' comes in by feed '{one.feed}'; declared are: {known}")
+        return self
 
     @model_validator(mode="after")
     def _planned_once(self) -> Workspace:

@@ -43,6 +43,11 @@ class Block:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def only(self, indexes: Sequence[int]) -> Block:
+        """These rows of it, with their numbers; none that was rejected."""
+        rows = [self.rows[index] for index in indexes]
+        return Block([self.numbers[index] for index in indexes], rows, (), self.names)
+
     @property
     def last(self) -> int:
         """The highest number in it."""

@@ -28,10 +28,15 @@ def read_parquet(stream: BinaryIO) -> Iterator[Block]:
         number = 1
         for batch in file.iter_batches(BLOCK_ROWS):
             for part in _parts(batch):
-                yield Block.of_columns(number, {name: _cells(name, part[name]) for name in names})
+                yield block_of(number, part)
                 number += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise FileError(f"not Parquet as it should be: {type(error).__name__}") from error
+
+
+def block_of(first: int, batch: Any) -> Block:
+    """A record batch of Arrow's, its rows numbered from `first` on. Raises `FileError`."""
+    return Block.of_columns(first, {name: _cells(name, batch[name]) for name in batch.schema.names})
 
 
 def _parts(batch: Any) -> Iterator[Any]:

@@ -28,7 +28,7 @@ from domain.audiences.definition import InvalidAudiences
 from runtime.audiences.bulk import HistoryBehindError
 from runtime.audiences.explain import NobodyError
 from runtime.audiences.export import ExportFormatError
-from runtime.commands import audience, feed, tracking_plan
+from runtime.commands import audience, feed, imports, tracking_plan
 from runtime.commands import connector as connector_commands
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
@@ -49,6 +49,7 @@ app.add_typer(feed.app, name="feed")
 app.add_typer(connector_commands.app, name="connector")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
+app.add_typer(imports.app, name="imports")
 app.add_typer(tracking_plan.app, name="plan")
 app.add_typer(tracking_plan.app, name="tracking-plan", hidden=True)
 app.command()(rebuild)
@@ -115,6 +116,20 @@ def deliver(
         uvloop.run(
             deliver_until_stopped(database, engines.nats_url, frozenset(only or ()), settings.nats_replicas)
         )
+
+
+@app.command()
+def schedule() -> None:
+    """Run the declared imports when they are due. One leads, further ones stand by."""
+    from runtime.scheduled.run import place_of
+    from runtime.scheduled.schedule import run_schedule
+
+    settings, engines = _external()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _database(engines, "schedule", pool_size=20) as database:
+        run_schedule(place_of(database, settings.home), stop)
 
 
 @app.command()
@@ -203,8 +218,8 @@ def _external() -> tuple[Settings, Engines]:
 
 
 @contextmanager
-def _database(engines: Engines, name: str) -> Iterator[Engine]:
-    engine = engines.open(name)
+def _database(engines: Engines, name: str, pool_size: int = 5) -> Iterator[Engine]:
+    engine = engines.open(name, pool_size=pool_size)
     try:
         yield engine
     finally:

@@ -25,7 +25,8 @@ from domain.routing import Destination
 from domain.step import Plan
 from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
-from runtime.schema_files import with_schemas
+from runtime.referred_files import with_files
+from runtime.scheduled.mapping import check_mapping
 from runtime.workspace_view import SEGMENT
 from runtime.yaml_file import YamlError, read_yaml
 
@@ -88,7 +89,7 @@ def read_workspace(path: Path) -> Workspace:
     except YamlError as error:
         raise WorkspaceError(str(error)) from error
     try:
-        workspace = Workspace.model_validate(with_schemas(file.document, path.parent))
+        workspace = Workspace.model_validate(with_files(file.document, path.parent))
         validate_audiences(workspace.audiences)
     except ValidationError as error:
         raise WorkspaceError(file.mistakes(error)) from error
@@ -107,6 +108,11 @@ def read_workspace(path: Path) -> Workspace:
             connector(connection.connector).check(resolve(name, connection, os.environ))
         except ValueError as error:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
+    for name, one in workspace.imports.items():
+        try:
+            check_mapping(one)
+        except ValueError as error:
+            raise WorkspaceError(f"{path}: imports.{name}.mapping: {error}") from error
     return workspace
 
 
@@ -141,6 +147,7 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
         **{("connection", name): _body(c) for name, c in workspace.connections.items()},
         **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
+        **{("import", name): _body(one) for name, one in workspace.imports.items()},
     }
     with engine.connect() as connection:
         there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}

@@ -111,8 +111,10 @@ def run_import(
     now: int,
     report: Callable[[Progress], None] = lambda progress: None,
     plan: PlanOfFeed | None = None,
+    aside: Path | None = None,
 ) -> Progress:
-    """Imports the file; what came of it. `now` is in microseconds. Raises `FileError` and SQLAlchemy's errors,
+    """Imports the file; what came of it. `now` is in microseconds. The rejected rows go into the file `aside`, by
+    default beside the file itself. Raises `FileError` and SQLAlchemy's errors,
     after which the same may be run again."""
     identity = derive_id("import", feed, file.digest, mapping.model_dump_json())
     with engine.begin() as connection:
@@ -120,7 +122,7 @@ def run_import(
     if progress.done:
         return progress
     with (
-        _Aside(rejected_file(file.name), progress.rejected_bytes) as aside,
+        _Aside(aside or rejected_file(file.name), progress.rejected_bytes) as rejected,
         ThreadPoolExecutor(1) as thread,
         _seldom_collected(),
     ):
@@ -130,7 +132,7 @@ def run_import(
             if under_way is not None:
                 progress = under_way.result()
                 report(progress)
-            under_way = thread.submit(_commit, engine, progress, batch, aside)
+            under_way = thread.submit(_commit, engine, progress, batch, rejected)
         if under_way is not None:
             progress = under_way.result()
         done = progress._replace(done=True)

@@ -22,6 +22,7 @@ from runtime.master_key import FILE_VARIABLE, VARIABLE, master_key_file
 from runtime.migrate import migrate
 from runtime.processes import Part, hold_home, run_parts
 from runtime.pull.run import is_pulled
+from runtime.scheduled.schedule import is_scheduled
 from runtime.settings import Settings
 
 PARTS: Final = ("serve", "pipeline", "relay", "deliver", "history")
@@ -60,8 +61,11 @@ def prepared(settings: Settings, workspace: Path, http_fixed: bool) -> Iterator[
         if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ:
             environment[FILE_VARIABLE] = str(master_key_file(settings.home))
         replace(settings.home / "http.json", json.dumps({"url": url}))
-        # Most workspaces pull nothing, and need no process for it.
-        yield Ready(engines, url, environment, (*PARTS, "pull") if is_pulled(declared) else PARTS)
+        further = [
+            part for part, needed in (("pull", is_pulled), ("schedule", is_scheduled)) if needed(declared)
+        ]
+        # Most workspaces pull nothing and schedule nothing, and need no processes for it.
+        yield Ready(engines, url, environment, (*PARTS, *further))
 
 
 def run(settings: Settings, ready: Ready, stop: Event, report: Callable[[str], None]) -> None:

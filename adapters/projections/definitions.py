@@ -16,6 +16,7 @@ _SECTIONS = {
     "audience": "audiences",
     "connection": "connections",
     "tracking_plan": "tracking_plans",
+    "import": "imports",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from adapters.log.read import iterate, read_head
+from adapters.log.read import pages, read_head
 from domain.inference import SAMPLES, Inference
 from domain.records import record_of
 from runtime.engines import open_engines
@@ -36,7 +36,8 @@ def infer(
         try:
             with database.connect() as connection:
                 after = max(read_head(connection).position - last, 0)
-                for row in iterate(connection, after):
+            for page in pages(database, after):
+                for row in page:
                     if row.topic.startswith(("track.", "identify.")) and not row.erased:
                         record = record_of(row.state)
                         if record.feed in feed:

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +37,21 @@ def declare(database: str, document: dict[str, Any]) -> None:
 class Command:
     """The console script on a database and in a working directory of its own."""
 
-    def __init__(self, database: str, nats_url: str, place: Path) -> None:
-        self._environment = {
+    def __init__(self, database: str, nats_url: str, place: Path, **environment: str) -> None:
+        self.environment = {
             **os.environ,
             "ROUNDTRIP_HOME": str(place / "home"),
             "ROUNDTRIP_DATABASE_URL": database,
             "ROUNDTRIP_NATS_URL": nats_url,
             "PYTHONPATH": str(REPOSITORY),
+            **environment,
         }
         self._place = place
 
     def __call__(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "runtime.cli", *map(str, arguments)],
-            env=self._environment | environment,
+            env=self.environment | environment,
             cwd=self._place,
             capture_output=True,
             text=True,
@@ -59,6 +62,17 @@ class Command:
         file = self._place / "mapping.yaml"
         file.write_text(yaml.safe_dump({"identifiers": {"user_id": "user"}, "id": "user"} | rules))
         return file
+
+
+@contextmanager
+def running_command(command: Command, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The console script as long as the block lasts."""
+    process = subprocess.Popen([sys.executable, "-m", "runtime.cli", *arguments], env=command.environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=30)
 
 
 def records(database: str) -> list[dict[str, Any]]:
