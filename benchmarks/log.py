@@ -11,13 +11,12 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
-import msgspec
 import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
@@ -30,18 +29,16 @@ from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_head
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows
+from benchmarks.events import BATCH, PERSONS, batches, event
+from benchmarks.log_memory import memory
 from benchmarks.report import Figure, arguments, conclude
-from domain.records import Entry, Identifier, Record, entry_of, record_of
+from domain.records import Entry, record_of
 from runtime.embedded.postgres import start_postgres
 from runtime.group_commit import GroupCommit
 from runtime.migrate import migrate
 
-#: Rows of one append, and of one bare COPY.
-BATCH: Final = 5_000
 THEIR_BATCH: Final = 1_000
 WRITERS: Final = 64
-#: Persons whom the events are of.
-PERSONS: Final = 50_000
 
 
 class Unsealed(Keyring):
@@ -60,14 +57,17 @@ class Sizes(NamedTuple):
     their_batches: int
     their_saves: int
     singles: int
+    memory: int
 
 
-FULL: Final = Sizes(100_000, 10_000_000, 200_000, 50, 2_000, 20_000)
-QUICK: Final = Sizes(100_000, 400_000, 100_000, 20, 400, 6_000)
+FULL: Final = Sizes(100_000, 10_000_000, 200_000, 50, 2_000, 20_000, 1_000_000)
+QUICK: Final = Sizes(50_000, 250_000, 50_000, 10, 300, 6_000, 60_000)
 
 
 def main() -> None:
     asked = arguments(__doc__)
+    # As the console script does.
+    gc.freeze()
     sizes = QUICK if asked.quick else FULL
     with tempfile.TemporaryDirectory() as home, start_postgres(Path(home)) as server:
         migrate(server.url)
@@ -77,35 +77,10 @@ def main() -> None:
         try:
             figures = [*_appends(engine, sizes), *_theirs(server.url, engine, sizes)]
             figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_sealed(sealed, sizes)]
-            figures += _growth(engine, sizes)
+            figures += [*_growth(engine, sizes), *memory(server.url, sizes.memory)]
         finally:
             engine.dispose()
-    conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(_entry(1).state)} bytes"])
-
-
-def _entry(number: int) -> Entry:
-    person = f"user-{number % PERSONS:06d}"
-    body = (
-        f'{{"type":"track","event":"Product Viewed","messageId":"m-{number:012d}","userId":"{person}",'
-        f'"timestamp":"2026-11-24T09:00:00.000Z","properties":{{"product":"sku-{number % 997:04d}","price":19.9}}}}'
-    )
-    return entry_of(
-        Record(
-            feed="app",
-            message_id=f"m-{number:012d}",
-            type="track",
-            name="Product Viewed",
-            occurred_at=1_795_000_000_000_000 + number,
-            identifiers=(Identifier("user_id", person),),
-            properties_at="properties",
-            body=msgspec.Raw(body.encode()),
-        )
-    )
-
-
-def _batches(first: int, count: int) -> Iterator[list[Entry]]:
-    for start in range(first, first + count, BATCH):
-        yield [_entry(number) for number in range(start, min(start + BATCH, first + count))]
+    conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(event(1).state)} bytes"])
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -118,7 +93,7 @@ def _timed(work: Callable[[], object]) -> float:
 def _append_rate(engine: Engine, first: int, count: int) -> float:
     """Events/s of appending alone; making the events is not counted."""
     took = 0.0
-    for batch in _batches(first, count):
+    for batch in batches(first, count):
         began = time.perf_counter()
         with engine.begin() as connection:
             append(connection, batch)
@@ -134,7 +109,7 @@ def _copy_rate(engine: Engine, count: int, write: Callable[[psycopg.Copy, Sequen
         driver_of(connection).execute("CREATE TABLE bare AS SELECT * FROM log WITH NO DATA")
         driver_of(connection).execute("ALTER TABLE bare ALTER COLUMN state SET STORAGE EXTERNAL")
         connection.commit()
-        for batch in _batches(1_000_000_000, count):
+        for batch in batches(1_000_000_000, count):
             began = time.perf_counter()
             with driver_of(connection).cursor().copy(f"COPY bare FROM STDIN{binary}") as copy:
                 write(copy, batch)
@@ -182,19 +157,19 @@ def _theirs(url: str, engine: Engine, sizes: Sizes) -> list[Figure]:
     try:
         recorder = PostgresApplicationRecorder(store, events_table_name="their_events")
         recorder.create_table()
-        events = [StoredEvent(UUID(e.stream_id), 1, e.topic, e.state) for b in _batches(0, 1) for e in b]
+        events = [StoredEvent(UUID(e.stream_id), 1, e.topic, e.state) for b in batches(0, 1) for e in b]
         state, topic = events[0].state, events[0].topic
 
-        def batches() -> None:
+        def many_at_once() -> None:
             for _ in range(sizes.their_batches):
                 recorder.insert_events([StoredEvent(uuid4(), 1, topic, state) for _ in range(THEIR_BATCH)])
 
-        def saves() -> None:
+        def one_by_one() -> None:
             for _ in range(sizes.their_saves):
                 recorder.insert_events([StoredEvent(uuid4(), 1, topic, state)])
 
-        many = sizes.their_batches * THEIR_BATCH / _timed(batches)
-        single = sizes.their_saves / _timed(saves)
+        many = sizes.their_batches * THEIR_BATCH / _timed(many_at_once)
+        single = sizes.their_saves / _timed(one_by_one)
     finally:
         store.close()
     ours = _append_rate(engine, 3_000_000_000, sizes.early)
@@ -215,7 +190,7 @@ def _singles(engine: Engine, sizes: Sizes) -> list[Figure]:
 
         async def write(writer: int) -> None:
             for n in range(sizes.singles // WRITERS):
-                await group.append([_entry(4_000_000_000 + writer * 1_000_000 + n)])
+                await group.append([event(4_000_000_000 + writer * 1_000_000 + n)])
 
         await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
         running.cancel()
@@ -223,7 +198,7 @@ def _singles(engine: Engine, sizes: Sizes) -> list[Figure]:
     def alone(writer: int, each: int) -> None:
         for n in range(each):
             with engine.begin() as connection:
-                append(connection, [_entry(5_000_000_000 + writer * 1_000_000 + n)])
+                append(connection, [event(5_000_000_000 + writer * 1_000_000 + n)])
 
     together = sizes.singles // WRITERS * WRITERS / _timed(lambda: asyncio.run(grouped()))
     each = max(sizes.singles // WRITERS // 10, 2)
@@ -310,7 +285,8 @@ def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
 def _growth(engine: Engine, sizes: Sizes) -> list[Figure]:
     early = _append_rate(engine, 10_000_000_000, sizes.early)
     _append_rate(engine, 20_000_000_000, sizes.late)
-    late = _append_rate(engine, 40_000_000_000, sizes.early)
+    # Long enough to have its share of what grows: pages written whole after a checkpoint.
+    late = _append_rate(engine, 40_000_000_000, max(sizes.early, sizes.late // 20))
     return [
         Figure(f"append with {sizes.early:,} events in the log", early, "events/s"),
         Figure(f"append with {sizes.late:,} events in the log", late, "events/s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -263,6 +264,8 @@ def main() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    # What is loaded by now stays: the collector need not go through it again and again.
+    gc.freeze()
     try:
         app()
     except _MENDABLE as error:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -34,6 +36,10 @@ class Appended(NamedTuple):
 
     position: int
     new: bool
+
+
+#: Without a call into Python for each of many.
+_appended: Final[Callable[[tuple[int, bool]], Appended]] = partial(tuple.__new__, Appended)
 
 
 class ConflictError(Exception):
@@ -73,10 +79,11 @@ def append(
             fresh, appended = _number(entries, head.position, known, must_be_new)
             return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
         # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
-        fresh, appended = _number(entries, head.position, {}, must_be_new)
+        numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
         cursor.execute("SAVEPOINT append")
         try:
-            return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
+            sealed = _sealed(connection, cursor, head, entries)
+            return _write(cursor, head, sealed, list(map(_appended, numbered)))
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT append")
         known = _positions(cursor, entries)
