@@ -13,8 +13,8 @@ import msgspec
 
 OUTCOME_VERSION: Final = 1000
 
-#: `delete` asks the destination to forget the person.
-Change = Literal["add", "remove", "delete"]
+#: `event` is something that happened, told as it is; `delete` asks a destination to forget a person.
+Change = Literal["add", "remove", "delete", "event"]
 Status = Literal["delivered", "dead", "suppressed"]
 
 
@@ -24,7 +24,8 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `batch` names the outbound records that were formed into one batch when they were requested; batches
     never change afterwards, so a request rendered from one is the same request after any crash.
     `fields` holds exactly the values the connection declared, under the destination's names.
-    `cause` is the log position that made it so.
+    `cause` is the log position that made it so. An `event` has its name, its time in microseconds and those of its
+    properties that the connection declared; `audience` is empty then.
     """
 
     id: str
@@ -36,6 +37,9 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: dict[str, Any]
     cause: int
     purpose: str = ""
+    event: str = ""
+    occurred_at: int = 0
+    properties: dict[str, Any] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,7 +1,8 @@
-"""Airship: audiences as tags of named users; whoever is erased is uninstalled.
+"""Airship: audiences as tags of named users, and events as custom events; whoever is erased is uninstalled.
 
-Source: docs.airship.com/developer/rest-api/ua/operations: tags, data-privacy-laws-compliance. Adding and removing
-a tag twice is as once, so a repeated request needs no key. Fields: `named_user_id`.
+Source: docs.airship.com/developer/rest-api/ua/operations: tags, custom-events, data-privacy-laws-compliance.
+Adding and removing a tag twice is as once, so a repeated request needs no key; for events none is documented: where an
+answer is lost, one may count twice. Names of events have no upper case at Airship. Fields: `named_user_id`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import all_are, latest, parts, read, refused, text, unreadable
+from adapters.connectors.judging import all_are, latest, parts, read, refused, text, unreadable, when
 from adapters.connectors.settings import base_url, check_base_url, check_names, wrong
 from domain.outbound import Outbound
 
 BASE_URL: Final = "https://go.urbanairship.com"
 MAX_BATCH: Final = 1_000
 MAX_UNINSTALLED: Final = 100
+MAX_EVENTS: Final = 100
 
 _GROUP_LIMIT: Final = 128
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -44,8 +46,8 @@ def check(config: ConnectorConfig) -> None:
 
 
 def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
-    """Uninstalls, removals, then adds: the tag is the audience's name."""
-    people = latest(outbound, lambda one: text(one, "named_user_id"))
+    """Uninstalls, removals, adds, then events: the tag is the audience's name."""
+    people = latest([one for one in outbound if one.change != "event"], _who)
     requests = []
     gone = [who for who, several in people.items() if several[-1].change == "delete"]
     for some in parts(gone, MAX_UNINSTALLED):
@@ -64,7 +66,22 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
                 }
                 told = [one for who in some for one in people[who]]
                 requests.append(_request(config, "/api/named_users/tags", body, told))
+    events = [one for one in outbound if one.change == "event" and _who(one)]
+    for records in parts(events, MAX_EVENTS):
+        told_of = [_event(one) for one in records]
+        requests.append(_request(config, "/api/custom-events", told_of, records))
     return requests
+
+
+def _who(one: Outbound) -> str:
+    return text(one, "named_user_id")
+
+
+def _event(one: Outbound) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": one.event.lower()}
+    if one.properties:
+        said["properties"] = one.properties
+    return {"occurred": when(one), "user": {"named_user_id": _who(one)}, "body": said}
 
 
 def _request(config: ConnectorConfig, path: str, body: Any, outbound: Sequence[Outbound]) -> Request:
@@ -95,5 +112,5 @@ _EXAMPLE: Final = Example(
 )
 
 CONNECTOR: Final = Connector(
-    MAX_BATCH, frozenset({"add", "remove", "delete"}), check, render, judge, example=_EXAMPLE
+    MAX_BATCH, frozenset({"add", "remove", "delete", "event"}), check, render, judge, example=_EXAMPLE
 )

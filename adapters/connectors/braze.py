@@ -1,8 +1,9 @@
-"""Braze: audiences as values of an array attribute, with the declared fields as attributes; users deleted.
+"""Braze: audiences as values of an array attribute, with the declared fields as attributes; events; users deleted.
 
 Source: braze.com/docs/api: endpoints/user_data/post_user_track and post_user_delete,
-objects_filters/user_attributes_object, api_limits. Adding a value to an array that has it changes nothing, so a
-repeated request needs no key. Fields: `external_id`, and any attributes.
+objects_filters/user_attributes_object and event_object, api_limits. Adding a value to an array that has it changes
+nothing, so a repeated request needs no key; for events none is documented: where an answer is lost, one may count
+twice. Fields: `external_id`, and any attributes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import latest, others, parts, read, refused, text, unreadable
+from adapters.connectors.judging import latest, others, parts, read, refused, text, unreadable, when
 from adapters.connectors.settings import base_url, check_base_url, check_names, wrong
 from domain.outbound import Outbound
 
@@ -53,8 +54,8 @@ def check(config: ConnectorConfig) -> None:
 
 
 def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
-    """Deletions, then attributes. A removal tells nothing but itself."""
-    people = latest(outbound, lambda one: text(one, "external_id"))
+    """Deletions, attributes, then events. A removal tells nothing but itself, an event nothing but its properties."""
+    people = latest([one for one in outbound if one.change != "event"], _who)
     requests = []
     gone = [who for who, several in people.items() if several[-1].change == "delete"]
     for some in parts(gone, MAX_DELETED):
@@ -65,7 +66,20 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
         attributes = [_attributes(config, who, people[who][-1]) for who in some]
         told = [one for who in some for one in people[who]]
         requests.append(request(config, "/users/track", {"attributes": attributes}, told))
+    events = [one for one in outbound if one.change == "event" and _who(one)]
+    for records in parts(events, MAX_BATCH):
+        body = {"events": [_event(one) for one in records]}
+        requests.append(request(config, "/users/track", body, records))
     return requests
+
+
+def _who(one: Outbound) -> str:
+    return text(one, "external_id")
+
+
+def _event(one: Outbound) -> dict[str, Any]:
+    said = {"external_id": _who(one), "name": one.event, "time": when(one)}
+    return {**said, "properties": one.properties} if one.properties else said
 
 
 def _attributes(config: ConnectorConfig, who: str, one: Outbound) -> dict[str, Any]:
@@ -88,24 +102,26 @@ def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Jud
     if reply is None or (answer.status != 400 and reply.message != "success"):
         return unreadable("Braze", request)
     return [
-        Judgement(one, "dead", "Braze could not use the attributes")
-        if text(one, "external_id") in bad
+        Judgement(one, "dead", "Braze could not use the object")
+        if one.id in bad
         else Judgement(one, "delivered")
         for one in request.outbound
     ]
 
 
 def _unused(request: Request, reply: Reply | None) -> set[str]:
+    """The ids of the records whose object was not used."""
     places = set()
     for error in reply.errors if reply else []:
         try:
             one = msgspec.convert(error, Wrong)
         except msgspec.ValidationError:
             continue
-        if one.input_array == "attributes":
+        if one.input_array in ("attributes", "events"):
             places.add(one.index)
-    order = list(dict.fromkeys(text(one, "external_id") for one in request.outbound))
-    return {who for index, who in enumerate(order) if index in places}
+    events = all(one.change == "event" for one in request.outbound)
+    objects = latest(request.outbound, (lambda one: one.id) if events else _who)
+    return {one.id for index, several in enumerate(objects.values()) if index in places for one in several}
 
 
 _EXAMPLE: Final = Example(
@@ -116,5 +132,5 @@ _EXAMPLE: Final = Example(
 )
 
 CONNECTOR: Final = Connector(
-    MAX_BATCH, frozenset({"add", "remove", "delete"}), check, render, judge, example=_EXAMPLE
+    MAX_BATCH, frozenset({"add", "remove", "delete", "event"}), check, render, judge, example=_EXAMPLE
 )

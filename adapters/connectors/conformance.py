@@ -19,6 +19,11 @@ PEOPLE: Final = 250
 #: Stands in what no request may hold.
 MARK: Final = "never-to-be-sent"
 NOW: Final = 1_800_000_000
+_EVENT: Final[dict[str, Any]] = {
+    "event": "Order Completed",
+    "occurred_at": 1_764_000_000_123_456,
+    "properties": {"total": 12.5, "currency": "EUR"},
+}
 
 _PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 _LASTING: Final = (400, 404, 405, 410, 413, 422)
@@ -57,11 +62,11 @@ class _Tried(NamedTuple):
                 connection=self.config.name,
                 batch=str(UUID(int=batch)),
                 profile=f"{MARK}-{n}",
-                audience="new_users",
+                audience="" if change == "event" else "new_users",
                 change=change,
                 fields=self.example.fields(n),
                 cause=n + 1,
-                purpose="",
+                **(_EVENT if change == "event" else {}),
             )
             for n in range(count)
         ]

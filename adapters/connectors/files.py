@@ -1,4 +1,4 @@
-"""Files in a folder or an object store: one for each batch, as Parquet or CSV, a row for each change.
+"""Files in a folder or an object store: one for each batch, as Parquet or CSV, a row for each change or event.
 
 Source: parquet.apache.org/docs/file-format, RFC 4180. A batch's file always has the same name, and is written whole
 in one step: written twice it is there once. In CSV, cells that a spreadsheet would take for a formula begin with an
@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import all_are, refused
+from adapters.connectors.judging import all_are, refused, when
 from adapters.connectors.settings import wrong
 from domain.outbound import Outbound
 
@@ -33,7 +33,7 @@ _TYPES: Final = {
     "number": pyarrow.float64(),
     "boolean": pyarrow.bool_(),
 }
-_OURS: Final = ("outbound_id", "audience", "change", "position")
+_OURS: Final = ("outbound_id", "audience", "change", "event", "occurred_at", "properties", "position")
 _OPTION: Final = re.compile(r"(aws|google|azure)_(?!allow_http$)[a-z0-9_]+")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -98,8 +98,10 @@ def _value(config: ConnectorConfig, name: str, value: Any) -> Any:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-def _ours(one: Outbound) -> tuple[str, str, str, int]:
-    return one.id, one.audience, one.change, one.cause
+def _ours(one: Outbound) -> tuple[str, str, str, str, str, str, int]:
+    event = one.change == "event"
+    properties = msgspec.json.encode(one.properties, order="deterministic").decode() if one.properties else ""
+    return one.id, one.audience, one.change, one.event, when(one) if event else "", properties, one.cause
 
 
 def _parquet(config: ConnectorConfig, names: Sequence[str], outbound: Sequence[Outbound]) -> bytes:
@@ -150,7 +152,7 @@ _EXAMPLE: Final = Example(
 
 CONNECTOR: Final = Connector(
     MAX_BATCH,
-    frozenset({"add", "remove", "delete"}),
+    frozenset({"add", "remove", "delete", "event"}),
     check,
     render,
     judge,

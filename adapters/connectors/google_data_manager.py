@@ -1,7 +1,8 @@
 """Google's Data Manager API: people in and out of an audience of Google Ads or Display & Video 360, by hashes.
 
 Source: developers.google.com/data-manager/api: reference/rest/v1/audienceMembers (ingest, remove),
-devguides/concepts/formatting, devguides/audiences/send-audience-members, limits. Adding and removing twice is as
+devguides/concepts/formatting, devguides/audiences/send-audience-members, limits; its requests are read by Google's own
+client (google-ads-datamanager 0.9.4). Adding and removing twice is as
 once. Google takes a request whole or not at all, and works on it later: delivered means taken. The access token is
 an OAuth token that lasts for an hour: keep it in a file that is renewed. Fields: `email`, `phone`.
 """

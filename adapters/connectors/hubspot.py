@@ -1,9 +1,9 @@
 """HubSpot: contacts upserted by their address, with a property that says whether they are in the audience.
 
 Source: developers.hubspot.com/docs/api-reference: crm/objects/contacts/batch/upsert-contacts,
-gdpr/gdpr-delete-contact, error-handling. An upsert twice is as once. Errors of single inputs are told apart where
-each has a trace id: documented for batch/create, and taken to hold for batch/upsert, whose answer has the same
-fields. Fields: `email`, and any properties of contacts.
+gdpr/gdpr-delete-contact, error-handling; and HubSpot's own client (hubspot-api-client 12.0.0), by which a batch/upsert
+answers 207 with errors where each input has a trace id. That `context.objectWriteTraceId` tells which input an error
+is of is documented for batch/create. An upsert twice is as once. Fields: `email`, and any properties of contacts.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ CHANGE_TYPES: Final[Mapping[Change, str]] = {
     "add": "audience.entered",
     "remove": "audience.exited",
     "delete": "profile.erased",
+    "event": "event.tracked",
 }
 
 _CREDENTIALS: Final = frozenset({401, 403})
@@ -82,6 +84,12 @@ def text(outbound: Outbound, field: str) -> str:
 def others(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The fields but for these."""
     return {name: value for name, value in fields.items() if name not in names}
+
+
+def when(outbound: Outbound) -> str:
+    """When an event happened, in ISO 8601 with milliseconds."""
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=outbound.occurred_at)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

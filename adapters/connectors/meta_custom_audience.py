@@ -1,16 +1,16 @@
-"""Meta Custom Audiences: people in and out of an ad audience, named by the hash of their e-mail address.
+"""Meta Custom Audiences: people in and out of an ad audience, named by hashes of their identifiers.
 
 Source: developers.facebook.com/docs/marketing-api: reference/custom-audience/users,
 audiences/guides/custom-audiences; docs/graph-api: guides/error-handling, overview/rate-limiting.
 Adding and removing twice is as once, so a repeated request needs no key; `session` names it all the same,
-as one of Meta's guides requires it.
+as one of Meta's guides requires it. Fields: `email`, `phone`, `external_id`, `madid`; the last two go as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -25,6 +25,8 @@ from adapters.connectors.connector import (
     Request,
     passes,
 )
+from adapters.connectors.hashing import device, email, phone_digits, sha256
+from adapters.connectors.judging import latest
 from adapters.connectors.settings import base_url, check_base_url, check_names, wrong
 from domain.outbound import Change, Outbound
 
@@ -34,7 +36,10 @@ MAX_BATCH: Final = 10_000
 
 #: Removals first: Meta keeps people, not hashes, and who was removed by an old address and added by a new
 #: one has to be in the audience afterwards.
-_METHODS: Final[tuple[tuple[Change, str], ...]] = (("remove", "DELETE"), ("add", "POST"))
+_METHODS: Final[tuple[tuple[tuple[Change, ...], str], ...]] = (
+    (("remove", "delete"), "DELETE"),
+    (("add",), "POST"),
+)
 
 #: Unknown error, service down, and the limits of app, user, page, calls and custom audiences.
 _PASSING: Final = frozenset({1, 2, 4, 17, 32, 341, 613, 80003, 80004})
@@ -45,7 +50,6 @@ _TOKEN_RETRY_S: Final = 110.0
 #: 100 (invalid parameter) stays wrong, whatever status it comes with.
 _INVALID: Final = 100
 
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,32 +78,52 @@ def check(config: ConnectorConfig) -> None:
         raise wrong(config, "settings.audience_id", 'is not Meta\'s number of an audience; write it as "123"')
 
 
-def hashed(email: object) -> str:
+def hashed(value: object) -> str:
     """The hash by which Meta finds a person; empty when this is no e-mail address."""
-    normal = email.strip().lower() if isinstance(email, str) else ""
-    return hashlib.sha256(normal.encode()).hexdigest() if _EMAIL.fullmatch(normal) else ""
+    return sha256(email(value))
+
+
+def _as_it_is(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+#: What may be declared, under which key Meta takes it, and in which form.
+_KEYS: Final[tuple[tuple[str, str, Callable[[object], str]], ...]] = (
+    ("external_id", "EXTERN_ID", _as_it_is),
+    ("email", "EMAIL", hashed),
+    ("phone", "PHONE", lambda value: sha256(phone_digits(value))),
+    ("madid", "MADID", device),
+)
+
+
+def _keys(one: Outbound) -> dict[str, str]:
+    """What of the person Meta can use."""
+    values = {key: form(one.fields.get(field)) for field, key, form in _KEYS}
+    return {key: value for key, value in values.items() if value}
+
+
+def _who(one: Outbound) -> str:
+    return "&".join(f"{key}={value}" for key, value in _keys(one).items())
 
 
 def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
-    """Removes and adds, each in requests of at most `MAX_BATCH` people. Of several changes of one address
-    the last one holds; those that it overtakes go along with it."""
-    changes: dict[str, list[Outbound]] = {}
-    for one in outbound:
-        if digest := hashed(one.fields.get("email")):
-            changes.setdefault(digest, []).append(one)
+    """Removals and adds, each in requests of at most `MAX_BATCH` people. Of several changes of one person
+    the last one holds; those that it overtakes go along with it. Erasing is removing."""
+    people = latest(outbound, _who)
     requests = []
-    for change, method in _METHODS:
-        digests = [digest for digest, several in changes.items() if several[-1].change == change]
-        for start in range(0, len(digests), MAX_BATCH):
-            part = digests[start : start + MAX_BATCH]
+    for changes, method in _METHODS:
+        told = [who for who, several in people.items() if several[-1].change in changes]
+        for start in range(0, len(told), MAX_BATCH):
+            part = told[start : start + MAX_BATCH]
             session = {
                 "session_id": _session_id(outbound[0].batch, method),
                 "batch_seq": start // MAX_BATCH + 1,
-                "last_batch_flag": start + MAX_BATCH >= len(digests),
-                "estimated_num_total": len(digests),
+                "last_batch_flag": start + MAX_BATCH >= len(told),
+                "estimated_num_total": len(told),
             }
-            told = [o for digest in part for o in changes[digest]]
-            requests.append(_request(config, method, part, session, told))
+            rows = [_keys(people[who][-1]) for who in part]
+            carried = [one for who in part for one in people[who]]
+            requests.append(_request(config, method, rows, session, carried))
     return requests
 
 
@@ -111,11 +135,13 @@ def _session_id(batch: str, method: str) -> int:
 def _request(
     config: ConnectorConfig,
     method: str,
-    digests: Sequence[str],
+    rows: Sequence[dict[str, str]],
     session: dict[str, Any],
     outbound: Iterable[Outbound],
 ) -> Request:
-    payload = msgspec.json.encode({"schema": ["EMAIL"], "data": [[digest] for digest in digests]})
+    schema = [key for _, key, _ in _KEYS if any(key in row for row in rows)]
+    data = [[row.get(key, "") for key in schema] for row in rows]
+    payload = msgspec.json.encode({"schema": schema, "data": data})
     form = {"payload": payload, "session": msgspec.json.encode(session)}
     headers = {
         "authorization": f"Bearer {config.secrets['access_token']}",
@@ -135,15 +161,16 @@ def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Jud
         return _refused(request, answer, reply.error or _Error())
     if reply.num_received is None:
         return [Judgement(o, "retry", "Meta's answer could not be read") for o in request.outbound]
-    digests = {o.id: hashed(o.fields.get("email")) for o in request.outbound}
-    invalid = _named(reply.invalid_entry_samples)
-    people = len(set(digests.values()))
-    unnamed = max(0, reply.num_invalid_entries - len(invalid.intersection(digests.values())))
-    none_used = reply.num_received == 0 or reply.num_invalid_entries >= people
-    note = f"Meta could not use {unnamed} of {people} entries and did not name them" if unnamed else ""
+    named = _named(reply.invalid_entry_samples)
+    hashes = {o.id: set(_keys(o).values()) for o in request.outbound}
+    people = latest(request.outbound, _who)
+    invalid = {who for who, several in people.items() if hashes[several[-1].id] & named}
+    unnamed = max(0, reply.num_invalid_entries - len(invalid))
+    none_used = reply.num_received == 0 or reply.num_invalid_entries >= len(people)
+    note = f"Meta could not use {unnamed} of {len(people)} entries and did not name them" if unnamed else ""
     return [
         Judgement(o, "dead", "Meta could not use the entry")
-        if none_used or digests[o.id] in invalid
+        if none_used or _who(o) in invalid
         else Judgement(o, "delivered", note)
         for o in request.outbound
     ]
@@ -186,4 +213,6 @@ _EXAMPLE: Final = Example(
     lambda request: Answer(200, {}, b'{"num_received": 1, "num_invalid_entries": 0}'),
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add", "remove"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH, frozenset({"add", "remove", "delete"}), check, render, judge, example=_EXAMPLE
+)

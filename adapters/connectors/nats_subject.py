@@ -1,4 +1,4 @@
-"""A NATS subject: each change a CloudEvent in binary mode, kept by a JetStream stream that others read.
+"""A NATS subject: each change or event a CloudEvent in binary mode, kept by a JetStream stream that others read.
 
 Source: github.com/cloudevents/spec, nats-protocol-binding. The record's own id is `Nats-Msg-Id` and `ce-id`, by which
 the stream drops what is repeated within its window, and a reader knows it later. Fields: any.
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import CHANGE_TYPES, all_are, refused
+from adapters.connectors.judging import CHANGE_TYPES, all_are, refused, when
 from adapters.connectors.settings import check_names, wrong
 from domain.outbound import Outbound
 
@@ -49,11 +49,15 @@ def _headers(one: Outbound) -> dict[str, str]:
         "ce-specversion": "1.0",
         "ce-type": CHANGE_TYPES[one.change],
         "content-type": "application/json",
+        **({"ce-time": when(one)} if one.change == "event" else {}),
     }
 
 
 def _data(one: Outbound) -> dict[str, Any]:
-    return {"audience": one.audience, "fields": one.fields, "position": one.cause}
+    data: dict[str, Any] = {"fields": one.fields, "position": one.cause}
+    if one.change == "event":
+        return {**data, "event": one.event, "properties": one.properties}
+    return {**data, "audience": one.audience}
 
 
 def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Judgement]:
@@ -71,7 +75,7 @@ _EXAMPLE: Final = Example(
 
 CONNECTOR: Final = Connector(
     MAX_BATCH,
-    frozenset({"add", "remove", "delete"}),
+    frozenset({"add", "remove", "delete", "event"}),
     check,
     render,
     judge,

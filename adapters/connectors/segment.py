@@ -1,8 +1,9 @@
-"""Any server that takes Segment's HTTP API, such as another Roundtrip: audiences as traits of people.
+"""Any server that takes Segment's HTTP API, such as another Roundtrip: audiences as traits of people, and events.
 
 Source: segment.com/docs/connections/sources/catalog/libraries/server/http-api and
-docs/engage/using-engage-data: `identify` with a trait of the audience's name, true or false. The record's own id is
-the `messageId`, by which a repeated call is known. Fields: `user_id` or `anonymous_id`; all others are traits.
+docs/engage/using-engage-data: `identify` with a trait of the audience's name, true or false; `track` for events. The
+record's own id is the `messageId`, by which a repeated call is known. Fields: `user_id` or `anonymous_id`; all others
+are traits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import all_are, others, read, refused, text, unreadable
+from adapters.connectors.judging import all_are, others, read, refused, text, unreadable, when
 from adapters.connectors.settings import base_url, check_base_url, check_names
 from domain.outbound import Outbound
 
@@ -66,6 +67,10 @@ def _named(one: Outbound) -> bool:
 def _call(one: Outbound) -> dict[str, Any]:
     names = {"user_id": "userId", "anonymous_id": "anonymousId"}
     who = {said: text(one, field) for field, said in names.items() if text(one, field)}
+    if one.change == "event":
+        said = {"type": "track", "event": one.event, "timestamp": when(one), "properties": one.properties}
+        rest = others(one.fields, *names)
+        return {**said, "messageId": one.id, **who, **({"context": {"traits": rest}} if rest else {})}
     traits = others(one.fields, *names) if one.change == "add" else {}
     traits[one.audience] = one.change == "add"
     return {"type": "identify", "messageId": one.id, **who, "traits": traits}
@@ -94,4 +99,6 @@ _EXAMPLE: Final = Example(
     lambda request: [one["messageId"] for one in msgspec.json.decode(request.body)["batch"]],
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add", "remove"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH, frozenset({"add", "remove", "event"}), check, render, judge, example=_EXAMPLE
+)

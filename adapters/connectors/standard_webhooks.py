@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
-from adapters.connectors.judging import CHANGE_TYPES, all_are, refused
+from adapters.connectors.judging import CHANGE_TYPES, all_are, refused, when
 from adapters.connectors.settings import check_base_url, check_names, wrong
 from domain.outbound import Outbound
 
@@ -54,13 +54,14 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
 
 
 def _request(config: ConnectorConfig, one: Outbound) -> Request:
-    data: dict[str, Any] = {
-        "connection": one.connection,
-        "audience": one.audience,
-        "fields": one.fields,
-        "position": one.cause,
-    }
-    body = _encode({"type": CHANGE_TYPES[one.change], "data": data})
+    data: dict[str, Any] = {"connection": one.connection, "fields": one.fields, "position": one.cause}
+    said: dict[str, Any] = {"type": CHANGE_TYPES[one.change], "data": data}
+    if one.change == "event":
+        said["timestamp"] = when(one)
+        data |= {"event": one.event, "properties": one.properties}
+    else:
+        data["audience"] = one.audience
+    body = _encode(said)
     headers = {"content-type": "application/json", "webhook-id": one.id}
     return Request("POST", str(config.settings["url"]), headers, body, (one,))
 
@@ -89,5 +90,11 @@ _EXAMPLE: Final = Example(
 )
 
 CONNECTOR: Final = Connector(
-    MAX_BATCH, frozenset({"add", "remove", "delete"}), check, render, judge, sign=sign, example=_EXAMPLE
+    MAX_BATCH,
+    frozenset({"add", "remove", "delete", "event"}),
+    check,
+    render,
+    judge,
+    sign=sign,
+    example=_EXAMPLE,
 )

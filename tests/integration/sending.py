@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from msgspec import structs
+
 from adapters.connectors.connector import Connector, ConnectorConfig
 from adapters.transports.transport import open_transport
 from domain.outbound import Change, Outbound, Outcome
@@ -27,6 +29,13 @@ def record(change: Change = "add", audience: str = "new_users", **fields: Any) -
         fields=fields,
         cause=1,
     )
+
+
+def event(name: str, properties: dict[str, Any], **fields: Any) -> Outbound:
+    """An event of just now."""
+    record_of_it = record("event", audience="", **fields)
+    now = time.time_ns() // 1_000
+    return structs.replace(record_of_it, event=name, occurred_at=now, properties=properties)
 
 
 def send(connector: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> list[Outcome]:

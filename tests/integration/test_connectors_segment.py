@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters.connectors import segment
 from adapters.connectors.connector import ConnectorConfig
 from tests.integration.conftest import WRITE_KEY, Roundtrip
-from tests.integration.sending import record, send
+from tests.integration.sending import event, record, send
 
 
 def test_another_roundtrip_takes_audiences_in_as_traits_once(roundtrip: Roundtrip) -> None:
@@ -24,6 +24,16 @@ def test_another_roundtrip_takes_audiences_in_as_traits_once(roundtrip: Roundtri
     assert first["body"]["traits"] == {"plan": "gold", "new_users": True}
     assert first["identifiers"] == [["user_id", "fed-1"]]
     assert second["body"]["traits"] == {"new_users": False}
+
+
+def test_events_keep_their_time_and_properties(roundtrip: Roundtrip) -> None:
+    config = ConnectorConfig("out", {"base_url": roundtrip.url}, {"write_key": WRITE_KEY})
+    one = event("Order Completed", {"total": 12.5}, user_id="fed-1")
+    [outcome] = send(segment.CONNECTOR, config, [one])
+    assert outcome.status == "delivered"
+    [row] = roundtrip.rows(one.id)
+    assert (row["name"], row["body"]["properties"]) == ("Order Completed", {"total": 12.5})
+    assert row["occurred_at"] == one.occurred_at // 1_000 * 1_000
 
 
 def test_a_wrong_write_key_is_the_operators_to_mend(roundtrip: Roundtrip) -> None:

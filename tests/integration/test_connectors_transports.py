@@ -24,7 +24,7 @@ from adapters.connectors import files, nats_subject, postgresql_table
 from adapters.connectors.connector import Answer, ConnectorConfig
 from adapters.transports.transport import open_transport
 from domain.outbound import Outbound
-from tests.integration.sending import record, send
+from tests.integration.sending import event, record, send
 from tests.servers import wait_until
 
 
@@ -39,7 +39,12 @@ def dsn(database: str) -> str:
 def test_a_subject_gets_each_change_once_as_a_cloud_event(nats_url: str) -> None:
     subject = f"crm_{uuid4().hex[:8]}.audiences"
     config = ConnectorConfig("out", {"subject": subject}, {"url": nats_url})
-    records = [record(user_id="u1"), record("remove", user_id="u2"), record("delete", user_id="u3")]
+    records = [
+        record(user_id="u1"),
+        record("remove", user_id="u2"),
+        record("delete", user_id="u3"),
+        event("Order Completed", {"total": 12.5}, user_id="u1"),
+    ]
 
     async def stream(make: bool) -> list[Any]:
         client = await nats.connect(nats_url)
@@ -55,17 +60,19 @@ def test_a_subject_gets_each_change_once_as_a_cloud_event(nats_url: str) -> None
             await client.close()
 
     asyncio.run(stream(make=True))
-    assert statuses(nats_subject.CONNECTOR, config, *records) == ["delivered"] * 3
+    assert statuses(nats_subject.CONNECTOR, config, *records) == ["delivered"] * 4
     # As after a crash before the outcome was kept.
-    assert statuses(nats_subject.CONNECTOR, config, *records) == ["delivered"] * 3
+    assert statuses(nats_subject.CONNECTOR, config, *records) == ["delivered"] * 4
     messages = asyncio.run(stream(make=False))
     assert [one.headers["ce-id"] for one in messages] == [one.id for one in records]
     assert [one.headers["ce-type"] for one in messages] == [
         "audience.entered",
         "audience.exited",
         "profile.erased",
+        "event.tracked",
     ]
     assert msgspec.json.decode(messages[0].data)["fields"] == {"user_id": "u1"}
+    assert msgspec.json.decode(messages[3].data)["properties"] == {"total": 12.5}
 
 
 def test_a_table_holds_who_is_in_the_audience_and_names_rows_it_refuses(database: str) -> None:
@@ -115,7 +122,7 @@ def test_a_batch_is_one_parquet_file_however_often_it_is_sent(tmp_path: Path) ->
     [file] = list(tmp_path.rglob("*.*"))
     assert file.relative_to(tmp_path).as_posix() == "out/b-1.parquet"
     table = pyarrow.parquet.read_table(file)
-    assert table.column_names == ["outbound_id", "audience", "change", "position", "age", "user_id"]
+    assert table.column_names == [*files._OURS, "age", "user_id"]
     assert table["age"].to_pylist() == [36, None]
     assert table["change"].to_pylist() == ["add", "remove"]
 

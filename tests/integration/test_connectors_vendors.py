@@ -21,7 +21,7 @@ from adapters.connectors import (
     tiktok,
 )
 from adapters.connectors.connector import Connector, ConnectorConfig
-from tests.integration.sending import record, send
+from tests.integration.sending import event, record, send
 from tests.integration.simulating import Simulator, running
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
@@ -201,6 +201,34 @@ def test_google_analytics_gets_what_it_would_not_drop(vendors: Simulator) -> Non
     assert first["params"] == {"plan": "gold", "audience": "new_users"}
     assert second["name"] == "audience_exited"
     assert vendors.http.get("/google_analytics/simulate/status").json()["rejected"] == {}
+
+
+EVENTS: list[tuple[str, Connector, str, dict[str, Any], dict[str, str]]] = [
+    ("airship", airship.CONNECTOR, "token", {"app_key": "k", "tag_group": "g"}, {"named_user_id": "ev"}),
+    ("braze", braze.CONNECTOR, "api_key", {}, {"external_id": "ev"}),
+    (
+        "google_analytics",
+        google_analytics.CONNECTOR,
+        "api_secret",
+        {"measurement_id": "G-2"},
+        {"client_id": "ev"},
+    ),
+    ("webhook", standard_webhooks.CONNECTOR, "secret", {}, {"user_id": "ev"}),
+]
+
+
+@pytest.mark.parametrize(("vendor", "connector", "secret", "settings", "fields"), EVENTS)
+def test_events_go_as_they_happened(
+    vendor: str, connector: Connector, secret: str, settings: Any, fields: Any, vendors: Simulator
+) -> None:
+    to = config(vendors, vendor, secret, **settings)
+    records = [event("Order Completed", {"total": n}, **fields) for n in range(3)]
+    assert statuses(*records, to=connector, config=to) == ["delivered"] * 3
+    kept = held(vendors, vendor, "messages" if vendor == "webhook" else "events").values()
+    told = [str(one).lower().replace("_", " ") for one in kept if "ev'" in str(one)]
+    assert len(told) == 3
+    assert all("order completed" in one for one in told)
+    assert [f"'total': {n}" in one for n, one in enumerate(told)] == [True] * 3
 
 
 VENDORS: list[tuple[str, Connector, str, dict[str, Any], dict[str, str]]] = [
