@@ -52,7 +52,7 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
     gone = [who for who, several in people.items() if several[-1].change == "delete"]
     for some in parts(gone, MAX_UNINSTALLED):
         told = [one for who in some for one in people[who]]
-        requests.append(_request(config, "/api/named_users/uninstall", {"named_user_id": list(some)}, told))
+        requests.append(request(config, "/api/named_users/uninstall", {"named_user_id": list(some)}, told))
     for change in ("remove", "add"):
         tagged: dict[str, list[str]] = {}
         for who, several in people.items():
@@ -65,11 +65,11 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
                     change: {config.settings["tag_group"]: [audience]},
                 }
                 told = [one for who in some for one in people[who]]
-                requests.append(_request(config, "/api/named_users/tags", body, told))
+                requests.append(request(config, "/api/named_users/tags", body, told))
     events = [one for one in outbound if one.change == "event" and _who(one)]
     for records in parts(events, MAX_EVENTS):
         told_of = [_event(one) for one in records]
-        requests.append(_request(config, "/api/custom-events", told_of, records))
+        requests.append(request(config, "/api/custom-events", told_of, records))
     return requests
 
 
@@ -84,7 +84,7 @@ def _event(one: Outbound) -> dict[str, Any]:
     return {"occurred": when(one), "user": {"named_user_id": _who(one)}, "body": said}
 
 
-def _request(config: ConnectorConfig, path: str, body: Any, outbound: Sequence[Outbound]) -> Request:
+def request(config: ConnectorConfig, path: str, body: Any, outbound: Sequence[Outbound]) -> Request:
     headers = {
         "authorization": f"Bearer {config.secrets['token']}",
         "x-ua-appkey": config.settings["app_key"],

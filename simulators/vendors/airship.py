@@ -1,6 +1,6 @@
-"""Airship: tags of named users, custom events, and named users uninstalled. Pure but for what it holds.
+"""Airship: pushes, tags of named users, custom events, and named users uninstalled. Pure but for what it holds.
 
-Source: docs.airship.com/developer/rest-api/ua/operations: tags, named-users, custom-events,
+Source: docs.airship.com/developer/rest-api/ua/operations: push, tags, named-users, custom-events,
 data-privacy-laws-compliance. The numbers of its error codes are not confirmed.
 """
 
@@ -14,6 +14,7 @@ from simulators.vendors.vendor import Call, Refused, Reply, Vendor, basic, beare
 MAX_TAGGED: Final = 1_000
 MAX_UNINSTALLED: Final = 100
 MAX_EVENTS: Final = 100
+MAX_SELECTORS: Final = 1_000
 _MAX_TAGS: Final = 100
 _MAX_TEXT: Final = 128
 _MAX_PROPERTY: Final = 255
@@ -26,6 +27,7 @@ def answer(call: Call, held: Held, secret: str) -> Reply:
         "/api/named_users/tags": _tag,
         "/api/named_users/uninstall": _uninstall,
         "/api/custom-events": _events,
+        "/api/push": _push,
     }
     path = call.path.rstrip("/")
     if path not in routes or call.method != "POST":
@@ -100,6 +102,23 @@ def _events(body: Any, held: Held) -> Reply:
     for event in body:
         held.append("events", event)
     return Reply(200, {"ok": True, "operation_id": f"op-{held.counted('requests')}"}, _TYPE)
+
+
+def _push(body: Any, held: Held) -> Reply:
+    if not isinstance(body, dict) or not {"audience", "device_types", "notification"} <= set(body):
+        raise _invalid("audience, device_types and notification are required")
+    audience, notification = body["audience"], body["notification"]
+    selectors = audience.get("OR") if isinstance(audience, dict) and set(audience) == {"OR"} else [audience]
+    if not isinstance(selectors, list) or not 1 <= len(selectors) <= MAX_SELECTORS:
+        raise _invalid(f"audience has 1 to {MAX_SELECTORS} selectors")
+    if not all(isinstance(one, dict) and _texts(list(one.values()), 1) for one in selectors):
+        raise _invalid("each selector of audience has one name and one text")
+    if not isinstance(notification, dict) or not isinstance(notification.get("alert"), str):
+        raise _invalid("notification.alert is required")
+    push_id = f"push-{held.counted('requests')}"
+    for one in selectors:
+        held.append("pushed", {**one, "alert": notification["alert"], "push_id": push_id})
+    return Reply(202, {"ok": True, "operation_id": f"op-{push_id}", "push_ids": [push_id]}, _TYPE)
 
 
 def _texts(value: Any, most: int) -> bool:

@@ -1,7 +1,8 @@
-"""SendGrid Marketing Campaigns: contacts added or updated, found by address, taken off a list, deleted.
+"""SendGrid: mails sent; contacts of Marketing Campaigns added or updated, found by address, taken off a list, deleted.
 
-Source: twilio.com/docs/sendgrid/api-reference: contacts/add-or-update-a-contact, get-contacts-by-emails,
-delete-contacts, lists/remove-contacts-from-a-list, how-to-use-the-sendgrid-v3-api/rate-limits.
+Source: twilio.com/docs/sendgrid/api-reference: mail-send and its errors,
+contacts/add-or-update-a-contact, get-contacts-by-emails, delete-contacts,
+lists/remove-contacts-from-a-list, how-to-use-the-sendgrid-v3-api/rate-limits.
 What SendGrid does later, in its own time, is done at once here.
 """
 
@@ -18,6 +19,7 @@ from simulators.vendors.vendor import Call, Refused, Reply, Vendor, bearer, read
 MAX_CONTACTS: Final = 30_000
 MAX_BODY: Final = 6 * 1024 * 1024
 MAX_FOUND: Final = 100
+MAX_PERSONALIZATIONS: Final = 1_000
 _FIELDS: Final = frozenset(
     {
         *("address_line_1", "address_line_2", "alternate_emails", "city", "country", "email"),
@@ -37,6 +39,8 @@ def answer(call: Call, held: Held, secret: str) -> Reply:
     match call.method, call.path:
         case "PUT", "/v3/marketing/contacts":
             return _upsert(call, held)
+        case "POST", "/v3/mail/send":
+            return _mail(call, held)
         case "POST", "/v3/marketing/contacts/search/emails":
             return _find(call, held)
         case "DELETE", "/v3/marketing/contacts":
@@ -75,6 +79,36 @@ def _upsert(call: Call, held: Held) -> Reply:
         joined = sorted({*known["list_ids"], *lists})
         held.put("contacts", email, {**known, **contact, "custom_fields": custom, "list_ids": joined})
     return _job(held)
+
+
+def _mail(call: Call, held: Held) -> Reply:
+    body = read_json(call)
+    if not isinstance(body, dict) or not isinstance(body.get("from"), dict):
+        raise _invalid("The from object must be provided for every email send.", "from.email")
+    people = body.get("personalizations")
+    if not isinstance(people, list) or not 1 <= len(people) <= MAX_PERSONALIZATIONS:
+        raise _invalid("The personalization block is limited to 1000 personalizations.", "personalizations")
+    if not str(body.get("template_id", "")).startswith("d-") and not body.get("content"):
+        raise _invalid("The content is required when template_id is not specified.", "content")
+    seen: set[str] = set()
+    wrong = []
+    for index, person in enumerate(people):
+        at = f"personalizations.{index}.to"
+        to = person.get("to") if isinstance(person, dict) else None
+        address = to[0].get("email") if isinstance(to, list) and to and isinstance(to[0], dict) else None
+        if not isinstance(address, str) or not _EMAIL.fullmatch(address):
+            wrong.append(("Does not contain a valid address.", f"{at}.0.email"))
+        elif address.lower() in seen:
+            wrong.append(("Each unique email address should only be included once.", at))
+        elif not all(isinstance(value, str) for value in person.get("custom_args", {}).values()):
+            wrong.append(("custom_args have to be strings.", f"personalizations.{index}.custom_args"))
+        seen.add(str(address).lower())
+    if wrong:
+        said = [{"message": message, "field": field, "help": None} for message, field in wrong]
+        raise Refused("invalid", Reply(400, {"errors": said}))
+    for person in people:
+        held.append("mails", {**person, "template_id": body.get("template_id")})
+    return Reply(202, None, {"x-message-id": f"message-{held.counted('requests')}"})
 
 
 def _find(call: Call, held: Held) -> Reply:

@@ -11,12 +11,14 @@ import pytest
 
 from adapters.connectors import (
     airship,
+    airship_push,
     braze,
     braze_campaign,
     google_analytics,
     google_data_manager,
     hubspot,
     sendgrid,
+    sendgrid_mail,
     standard_webhooks,
     tiktok,
 )
@@ -201,6 +203,34 @@ def test_google_analytics_gets_what_it_would_not_drop(vendors: Simulator) -> Non
     assert first["params"] == {"plan": "gold", "audience": "new_users"}
     assert second["name"] == "audience_exited"
     assert vendors.http.get("/google_analytics/simulate/status").json()["rejected"] == {}
+
+
+def test_a_mail_goes_to_all_but_those_that_sendgrid_refuses(vendors: Simulator) -> None:
+    to = config(vendors, "sendgrid", "api_key", template_id="d-0123", **{"from": "hello@example.org"})
+    records = [
+        record(email="ada@example.com", name="Ada"),
+        record(email="bela@nowhere"),
+        record(email="cy@example.com"),
+    ]
+    outcomes = send(sendgrid_mail.CONNECTOR, to, records)
+    assert [one.status for one in outcomes] == ["delivered", "dead", "delivered"]
+    mails = list(held(vendors, "sendgrid", "mails").values())
+    assert [mail["to"][0]["email"] for mail in mails] == ["ada@example.com", "cy@example.com"]
+    assert mails[0]["dynamic_template_data"] == {"name": "Ada"}
+    assert mails[0]["custom_args"] == {"outbound_id": records[0].id, "outbound_batch": "b-1"}
+    assert outcomes[0].reference.startswith("message-")
+
+    twice = [event("Order Completed", {"total": n}, email="ada@example.com") for n in range(2)]
+    assert statuses(*twice, to=sendgrid_mail.CONNECTOR, config=to) == ["delivered"] * 2
+    assert len(held(vendors, "sendgrid", "mails")) == 4
+
+
+def test_a_push_of_airships_comes_back_by_its_id(vendors: Simulator) -> None:
+    to = config(vendors, "airship", "token", app_key="key", alert="Hello")
+    outcomes = send(airship_push.CONNECTOR, to, [record(named_user_id=f"u{n}") for n in range(3)])
+    pushed = list(held(vendors, "airship", "pushed").values())
+    assert [one["named_user"] for one in pushed] == ["u0", "u1", "u2"]
+    assert {one.reference for one in outcomes} == {pushed[0]["push_id"]}
 
 
 EVENTS: list[tuple[str, Connector, str, dict[str, Any], dict[str, str]]] = [
