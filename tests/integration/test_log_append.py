@@ -225,6 +225,18 @@ def test_duplicates_in_a_large_batch_are_found_wherever_they_are(engine: Engine,
     assert positions(engine) == list(range(1, 5_001))
 
 
+def test_a_duplicate_within_a_large_batch_is_appended_once(engine: Engine) -> None:
+    names = [f"n{number}" for number in range(1_000)]
+    names[700] = names[3]
+    with engine.begin() as connection:
+        batch = append(connection, entries(*names))
+    assert batch.appended[700] == Appended(4, False)
+    assert batch.appended[701] == Appended(701, True)
+    assert positions(engine) == list(range(1, 1_000))
+    with pytest.raises(ConflictError), engine.begin() as connection:
+        append(connection, entries(*(f"{name}-again" for name in names)), must_be_new=True)
+
+
 def test_a_large_batch_that_must_be_new_is_refused_whole(engine: Engine) -> None:
     names = [f"n{number}" for number in range(1_000)]
     with engine.begin() as connection:
