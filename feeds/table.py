@@ -150,14 +150,17 @@ def _identified(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[tup
     columns = []
     for kind, column in mapping.identifiers.items():
         fail = failed.of("unreadable_identifier", column)
-        found: list[Identifier | None] = []
-        for index, cell in enumerate(block.column(column)):
-            read = None
-            if cell is not None and cell != "":
-                read = read_identifier(kind, cell if type(cell) is str else str(cell))
-                if read is None:
+        cells = block.column(column)
+        # Only where reading is dear does it pay to remember what was read.
+        read = read_identifier if kind == "phone" else read_identifier.__wrapped__
+        found: list[Identifier | None] = [
+            None if cell is None or cell == "" else read(kind, cell if type(cell) is str else str(cell))
+            for cell in cells
+        ]
+        if None in found:
+            for index, (cell, one) in enumerate(zip(cells, found, strict=True)):
+                if one is None and cell is not None and cell != "":
                     fail(index, f"is no {kind}")
-            found.append(read)
         columns.append(found)
     rows: list[Any] = list(zip(*columns, strict=True))
     if any(None in found for found in columns):

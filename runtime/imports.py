@@ -57,7 +57,8 @@ def mapped(
     blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
     while (block := _next(blocks, file.name)) is not None:
         if block.last > after:
-            yield block.last, [item for item in read(block) if item[0] > after]
+            rows = list(read(block))
+            yield block.last, rows if rows[0][0] > after else [row for row in rows if row[0] > after]
 
 
 def _next(blocks: Iterator[Block], name: str) -> Block | None:
