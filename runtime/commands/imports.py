@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from adapters.import_runs import latest_runs
+from adapters.import_runs import Run, latest_runs
 from adapters.projections.definitions import load_workspace
 from domain.imports import next_due
 from domain.tracking_plan import plans_of_feeds
@@ -31,19 +29,21 @@ def show() -> None:
     with _opened() as (place, workspace):
         with place.engine.connect() as connection:
             latest = latest_runs(connection)
-        table = Table()
-        for title in ("import", "feed", "schedule", "next", "latest", "outcome", "new", "known", "rejected"):
-            table.add_column(title, overflow="fold")
         for name, one in sorted(workspace.imports.items()):
-            following = _time(next_due(one, now())) if one.schedule else ""
-            run = latest.get(name)
-            cells = ["", "", "", "", ""]
-            if run is not None:
-                told = f"{run.outcome}: {run.reason}" if run.reason else run.outcome
-                counts = (f"{count:,}" for count in (run.taken, run.known, run.rejected))
-                cells = [_time(run.started_at), told, *counts]
-            table.add_row(name, one.feed, one.schedule, following, *cells)
-        Console().print(table)
+            source = "a query" if one.query is not None else ", ".join(one.files)
+            typer.echo(f"{name}: {source}, by feed {one.feed}")
+            if one.schedule:
+                typer.echo(
+                    f"    schedule {one.schedule} ({one.timezone}), next {_time(next_due(one, now()))}"
+                )
+            if name in latest:
+                typer.echo(f"    latest {_told(latest[name])}")
+
+
+def _told(run: Run) -> str:
+    counts = f"{run.taken:,} new, {run.known:,} known before, {run.rejected:,} rejected"
+    said = f": {run.reason}" if run.reason else f", {counts}" if run.ended_at else ""
+    return f"{_time(run.started_at)}: {run.outcome}{said}"
 
 
 @app.command()

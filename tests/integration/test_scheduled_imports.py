@@ -151,9 +151,10 @@ def test_a_run_that_fails_says_why_in_the_log_and_the_list(
     failed = command("imports", "run", "scores", WAREHOUSE=database)
     assert (failed.returncode, "UndefinedTable" in failed.stderr) == (1, True)
     assert "secret" not in failed.stderr
-    shown = command("imports", "list", COLUMNS="200").stdout
-    assert "failed" in shown
-    assert "0 3 * * *" in shown
+    shown = command("imports", "list").stdout
+    assert "scores: a query, by feed crm" in shown
+    assert "schedule 0 3 * * * (UTC), next 20" in shown
+    assert "failed: the query failed (UndefinedTable)" in shown
     with psycopg.connect(driver(database)) as connection:
         topics = connection.execute("SELECT topic FROM log WHERE topic LIKE 'import.%' ORDER BY position")
         assert [topic for (topic,) in topics] == ["import.started", "import.failed"] * 2
