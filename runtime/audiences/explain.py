@@ -37,7 +37,7 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
         if audience not in declared:
             known = ", ".join(sorted(declared)) or "none"
             raise NobodyError(f"no audience '{audience}' is declared; declared are: {known}")
-        profile = _profile(connection, said)
+        profile = person_of(connection, said)
         position = read_checkpoint(connection, CHECKPOINT)
         rows = read_positions(connection, [position])
     now = rows[0].recorded_at if rows else 0
@@ -51,7 +51,8 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
     return Explained(position, explain(declared[audience], compile_audiences(declared), person, now))
 
 
-def _profile(connection: Connection, said: str) -> Profile:
+def person_of(connection: Connection, said: str) -> Profile:
+    """The profile of `KIND:VALUE`. Raises `NobodyError`."""
     kind, colon, value = said.partition(":")
     identifier = read_identifier(kind, value) if colon else None
     if identifier is None:

@@ -1,0 +1,139 @@
+"""What exactly a connection would send of a person, or has to send by a position of the log: nothing is sent, and no
+secret is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Engine
+
+from adapters.connectors.configuration import resolve
+from adapters.connectors.connector import Connector, ConnectorConfig, RenderError, Request, connector
+from adapters.log.read import read_positions
+from adapters.projections.definitions import load_workspace
+from domain.derived import outbound
+from domain.outbound import Outbound
+from domain.profiles import Profile
+from domain.routing import Destination, Routed, route
+from domain.workspace import Connection, Workspace
+from runtime.audiences.explain import NobodyError, person_of
+from runtime.definitions import destination_of
+
+#: Stands in a request where a secret would.
+HIDDEN: Final = "REDACTED"
+
+_decode = msgspec.json.Decoder(Outbound).decode
+
+
+class PreviewError(LookupError):
+    """There is nothing that could be shown. The message says what to name instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The records that would go out, and the requests they make. `why_not` says why there are none."""
+
+    records: Sequence[Outbound]
+    requests: Sequence[Request]
+    why_not: str = ""
+
+
+def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[str, str]) -> Preview:
+    """Looks at a person (`KIND:VALUE`) as they are now, or at the outbound record at a position.
+
+    Raises `PreviewError` for a connection, person or position that leads to nothing, and for settings that cannot be
+    filled in.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        workspace = load_workspace(connection)
+        declared = _declared(workspace, name)
+        assert workspace is not None
+        wire = connector(declared.connector)
+        config = _config(name, declared, environ)
+        if said.isdecimal():
+            rows = read_positions(connection, [int(said)])
+            if not rows or rows[0].topic != "outbound.requested":
+                raise PreviewError(
+                    f"position {said} holds no outbound record; `roundtrip log` shows what it holds"
+                )
+            record = _decode(rows[0].state)
+            if record.connection != name:
+                raise PreviewError(f"position {said} is of connection '{record.connection}', not of '{name}'")
+            return rendered(wire, config, [record])
+        try:
+            profile = person_of(connection, said)
+        except NobodyError as error:
+            raise PreviewError(str(error)) from error
+    destination = destination_of(name, declared, workspace.audiences[declared.audience].holdout)
+    return preview_person(profile, destination, wire, config)
+
+
+def preview_person(
+    profile: Profile, destination: Destination, wire: Connector, config: ConnectorConfig
+) -> Preview:
+    """What routing would decide of this person now, and the requests that come of it. The profile stays as it is."""
+    if destination.connection in profile.routed:
+        seen = "has been told of this person already, and has nothing new to be told"
+    else:
+        seen = f"is told of audience '{destination.audience}', in which this person is not"
+    asked = msgspec.structs.replace(profile, routed=dict(profile.routed))
+    decisions = route(asked, destination)
+    routed = [(profile.latest, profile.id, one) for one in decisions if isinstance(one, Routed)]
+    withheld = [one.reason for one in decisions if not isinstance(one, Routed)]
+    if not routed:
+        return Preview((), (), withheld[0] if withheld else f"the destination {seen}")
+    return rendered(wire, config, [_decode(entry.state) for entry in outbound(routed)])
+
+
+def rendered(wire: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> Preview:
+    """The requests of these records, as they are before a signature is added to them."""
+    try:
+        requests = wire.render(config, records)
+    except RenderError as error:
+        return Preview(records, (), str(error))
+    why_not = "" if requests else "the connector can make no request of these fields"
+    return Preview(records, requests, why_not)
+
+
+def shown(preview: Preview) -> dict[str, Any]:
+    """The preview as JSON values: bodies as they read, those that are no text by their size."""
+    fields = ("change", "audience", "event", "purpose", "fields", "properties")
+    records = [{name: value for name in fields if (value := getattr(one, name))} for one in preview.records]
+    requests = [
+        {"method": one.method, "url": one.url, "headers": one.headers, "body": _body(one.body)}
+        for one in preview.requests
+    ]
+    said: dict[str, Any] = {"would_be_sent": bool(requests)}
+    if preview.why_not:
+        said["why_not"] = preview.why_not
+    return said | {"records": records, "requests": requests}
+
+
+def _body(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return f"({len(body)} bytes)"
+
+
+def _declared(workspace: Workspace | None, name: str) -> Connection:
+    connections = workspace.connections if workspace is not None else {}
+    if name not in connections:
+        known = ", ".join(sorted(connections)) or "none"
+        raise PreviewError(f"connection '{name}' is not declared; declared are: {known}")
+    return connections[name]
+
+
+def _config(name: str, declared: Connection, environ: Mapping[str, str]) -> ConnectorConfig:
+    try:
+        config = resolve(name, declared.model_copy(update={"secrets": {}}), environ)
+    except ValueError as error:
+        raise PreviewError(str(error)) from error
+    return config._replace(secrets=dict.fromkeys(declared.secrets, HIDDEN))
