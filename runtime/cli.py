@@ -29,13 +29,14 @@ from domain.audiences.definition import InvalidAudiences
 from runtime.audiences.bulk import HistoryBehindError
 from runtime.audiences.explain import NobodyError
 from runtime.audiences.export import ExportFormatError
-from runtime.commands import audience, connection, feed, imports, tracking_plan
+from runtime.commands import audience, connection, deliveries, feed, imports, tracking_plan
 from runtime.commands import connector as connector_commands
 from runtime.commands.import_file import import_file
 from runtime.commands.log import app as log_commands
 from runtime.commands.rebuild import rebuild
 from runtime.connection_preview import PreviewError
 from runtime.definitions import WorkspaceError, apply_workspace, open_definitions, read_workspace
+from runtime.deliveries import DeliveryError
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
 from runtime.log_archive import ArchiveError
@@ -50,6 +51,7 @@ app.add_typer(audience.app, name="audience")
 app.add_typer(feed.app, name="feed")
 app.add_typer(connector_commands.app, name="connector")
 app.add_typer(connection.app, name="connection")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
 app.add_typer(imports.app, name="imports")
@@ -239,6 +241,7 @@ _MENDABLE = (
     SettingsError,
     KeyManagementError,
     WorkspaceError,
+    DeliveryError,
     EmbeddedError,
     MigrationError,
     WitnessError,

@@ -59,6 +59,8 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
                 raise PreviewError(
                     f"position {said} holds no outbound record; `roundtrip log` shows what it holds"
                 )
+            if rows[0].erased:
+                raise PreviewError(f"position {said} is of a person who was erased")
             record = _decode(rows[0].state)
             if record.connection != name:
                 raise PreviewError(f"position {said} is of connection '{record.connection}', not of '{name}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -66,6 +67,30 @@ def count_by_status(connection: Connection) -> dict[str, dict[str, int]]:
         for connection_name, status, count in cursor:
             counts.setdefault(connection_name, {})[status] = count
     return counts
+
+
+class Closing(NamedTuple):
+    """How far one outbound record is: `pending`, or the status of its outcome. `position` is the request's."""
+
+    id: str
+    connection: str
+    status: str
+    attempts: int
+    position: int
+
+
+def find_outbound(
+    connection: Connection, *, status: str = "", of: str = "", id: str = "", limit: int
+) -> list[Closing]:
+    """At most `limit` outbound records, the newest first; what is empty is not asked for."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT id::text, connection, status, attempts, position FROM outbound"
+            " WHERE (%b::text = '' OR status = %b) AND (%b::text = '' OR connection = %b)"
+            " AND (%b::text = '' OR id::text = %b) ORDER BY position DESC LIMIT %b",
+            (status, status, of, of, id, id, limit),
+        )
+        return [Closing._make(row) for row in cursor]
 
 
 def closed(connection: Connection, ids: list[str]) -> set[str]:

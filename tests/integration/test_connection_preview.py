@@ -1,4 +1,4 @@
-"""`roundtrip connection preview`: exactly what would be sent, and why nothing would."""
+"""`roundtrip connection preview` and `roundtrip deliveries`: what would be sent, and what became of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from sqlalchemy import Engine, text
 from adapters.connectors.meta_custom_audience import hashed
 from adapters.database import open_database
 from adapters.log.append import append
-from domain.outbound import Outbound
+from domain.outbound import Outbound, Outcome
 from domain.records import Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.connection_preview import HIDDEN, PreviewError, preview_connection, shown
 from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.deliveries import DeliveryError, list_deliveries, show_delivery
+from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
 from tests.keys import KEYS
 
@@ -131,3 +133,50 @@ def test_a_person_and_a_position_show_the_request_that_is_sent(
     ):
         with pytest.raises(PreviewError, match=message):
             preview_connection(engine, name, whom, ours)
+
+
+def test_dead_letters_are_listed_with_their_reason_and_shown_whole(
+    engine: Engine, definitions: Definitions
+) -> None:
+    people = [
+        identify(user, {"advertising": True}, plan="pro", email=f"{user}@example.org")
+        for user in ("first", "second", "third")
+    ]
+    with engine.begin() as connection:
+        append(connection, [entry_of(one) for one in people], advance_to=2 * HOUR)
+    drain(Pipeline(engine, definitions), 2**62)
+    with engine.connect() as connection:
+        third, second, first = list_deliveries(connection, "pending", "ads", 10)
+    assert first.closing.position < second.closing.position < third.closing.position
+    outcomes = [
+        Outcome(id=first.closing.id, connection="ads", status="dead", reason="error 100", attempts=3),
+        Outcome(id=second.closing.id, connection="ads", status="delivered"),
+    ]
+    with engine.begin() as connection:
+        append(connection, entries_of(outcomes), advance_to=3 * HOUR)
+    drain(Pipeline(engine, definitions), 2**62)
+
+    with engine.connect() as connection:
+        [dead] = list_deliveries(connection, "dead", "", 10)
+        waiting = list_deliveries(connection, "pending", "ads", 10)
+        others = list_deliveries(connection, "dead", "other", 10)
+        newest = list_deliveries(connection, "", "", 1)
+        whole = show_delivery(connection, first.closing.id)
+        with pytest.raises(DeliveryError, match="no outbound record"):
+            show_delivery(connection, "00000000-0000-4000-8000-000000000000")
+        with pytest.raises(DeliveryError, match="is no outbound record's id"):
+            show_delivery(connection, "x")
+
+    assert dead.as_json() == {
+        "id": first.closing.id,
+        "connection": "ads",
+        "status": "dead",
+        "attempts": 3,
+        "position": first.closing.position,
+        "reason": "error 100",
+    }
+    assert "example.org" not in json.dumps(dead.as_json())
+    assert [one.closing.id for one in (*waiting, *newest)] == [third.closing.id] * 2
+    assert others == []
+    assert whole["record"]["fields"] == {"email": "first@example.org"}
+    assert whole["reason"] == "error 100"

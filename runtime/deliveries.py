@@ -1,0 +1,80 @@
+"""What became of the records that were to go out: those that wait, and those that are dead letters, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Connection
+
+from adapters.log.read import driver_of, read_positions
+from adapters.projections.outbound import OUTCOME_TOPICS, Closing, find_outbound
+from domain.outbound import Outbound, Outcome
+from domain.records import Row
+
+_requested = msgspec.json.Decoder(Outbound).decode
+_outcome = msgspec.json.Decoder(Outcome).decode
+
+
+class DeliveryError(LookupError):
+    """There is no such outbound record. The message says how to find one."""
+
+
+class Listed(NamedTuple):
+    """One outbound record. `reason` and `reference` are its outcome's, and empty while it has none."""
+
+    closing: Closing
+    reason: str = ""
+    reference: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        said = self.closing._asdict()
+        return said | {name: value for name in ("reason", "reference") if (value := getattr(self, name))}
+
+
+def list_deliveries(connection: Connection, status: str, of: str, limit: int) -> list[Listed]:
+    """The newest first, of one connection or, where `of` is empty, of all. It holds no personal data."""
+    closings = find_outbound(connection, status=status, of=of, limit=limit)
+    outcomes = _outcomes(connection, [one.id for one in closings])
+    return [_listed(one, outcomes.get(one.id)) for one in closings]
+
+
+def show_delivery(connection: Connection, id: str) -> dict[str, Any]:
+    """One outbound record with what was to be sent: personal data, where the person has not been erased.
+
+    Raises `DeliveryError`.
+    """
+    try:
+        wanted = str(UUID(id))
+    except ValueError:
+        raise DeliveryError(
+            f"'{id}' is no outbound record's id; `roundtrip deliveries list` names them"
+        ) from None
+    found = find_outbound(connection, id=wanted, limit=1)
+    if not found:
+        raise DeliveryError(f"no outbound record {wanted}; `roundtrip deliveries list` names them")
+    said = _listed(found[0], _outcomes(connection, [wanted]).get(wanted)).as_json()
+    rows = read_positions(connection, [found[0].position])
+    record = _read(rows[0]) if rows else None
+    return said | {"record": "erased" if record is None else msgspec.to_builtins(record)}
+
+
+def _listed(closing: Closing, outcome: Outcome | None) -> Listed:
+    return Listed(closing) if outcome is None else Listed(closing, outcome.reason, outcome.reference)
+
+
+def _outcomes(connection: Connection, ids: Sequence[str]) -> dict[str, Outcome]:
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT position FROM log WHERE stream_id = ANY(%b::text[]::uuid[]) AND topic = ANY(%b)",
+            (list(ids), list(OUTCOME_TOPICS)),
+        )
+        positions = [position for (position,) in cursor]
+    read = [_outcome(row.state) for row in read_positions(connection, positions) if not row.erased]
+    return {one.id: one for one in read}
+
+
+def _read(row: Row) -> Outbound | None:
+    return None if row.erased else _requested(row.state)
