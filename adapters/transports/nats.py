@@ -36,6 +36,7 @@ class NatsTransport:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Client | None = None
+        self._turn = asyncio.Lock()
 
     async def send(self, request: Request) -> Answer:
         """200 once a stream has acknowledged every message; 503 where a message was refused."""
@@ -50,15 +51,17 @@ class NatsTransport:
         return Answer(200, {}, msgspec.json.encode({"acknowledged": len(messages)}))
 
     async def _connected(self) -> Client:
-        if self._client is None or not self._client.is_connected:
-            await self.close()
-            self._client = await asyncio.wait_for(
-                nats.connect(
-                    self._url, connect_timeout=CONNECT_S, allow_reconnect=False, name="roundtrip out"
-                ),
-                CONNECT_S,
-            )
-        return self._client
+        # Only the connecting takes turns: messages of several requests may be on their way at once.
+        async with self._turn:
+            if self._client is None or not self._client.is_connected:
+                await self.close()
+                self._client = await asyncio.wait_for(
+                    nats.connect(
+                        self._url, connect_timeout=CONNECT_S, allow_reconnect=False, name="roundtrip out"
+                    ),
+                    CONNECT_S,
+                )
+            return self._client
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -6,6 +6,7 @@ statement itself cannot be carried out; 503 where the server cannot take it now.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -26,13 +27,19 @@ _PASSING: Final = ("08", "53", "55", "57", "58", "40")
 
 
 class PostgresqlTransport:
-    """One connection, made when there is something to send, and again after it is lost."""
+    """One connection, made when there is something to send, and again after it is lost. One request has it at a
+    time, as a transaction is of a connection."""
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._turn = asyncio.Lock()
         self._connection: AsyncConnection[Any] | None = None
 
     async def send(self, request: Request) -> Answer:
+        async with self._turn:
+            return await self._send(request)
+
+    async def _send(self, request: Request) -> Answer:
         rows = msgspec.json.decode(request.body, type=list[msgspec.Raw])
         try:
             connection = await self._connected()

@@ -102,6 +102,23 @@ def test_a_table_holds_who_is_in_the_audience_and_names_rows_it_refuses(database
         assert (gone.status, gone.reason) == ("dead", "PostgreSQL answered 422: SQLSTATE 42P01")
 
 
+def test_requests_side_by_side_do_not_get_into_each_others_transactions(database: str) -> None:
+    config = ConnectorConfig("out", {"table": "crm_many", "key": ["user_id"]}, {"url": dsn(database)})
+    with psycopg.connect(dsn(database), autocommit=True) as db:
+        db.execute("create table crm_many (user_id text primary key, age int check (age > 0))")
+        batches = [[record(user_id=f"u{b}-{n}", age=n) for n in range(5)] for b in range(10)]
+        requests = [postgresql_table.CONNECTOR.render(config, batch)[0] for batch in batches]
+
+        async def all_at_once() -> list[int]:
+            async with open_transport(postgresql_table.CONNECTOR, config) as transport:
+                first = await transport.send(requests[0])
+                answers = [first, *await asyncio.gather(*map(transport.send, requests[1:]))]
+                return [one.status for one in answers]
+
+        assert asyncio.run(all_at_once()) == [207] * 10
+        assert db.execute("select count(*) from crm_many").fetchone() == (40,)
+
+
 def test_one_table_may_hold_several_audiences(database: str) -> None:
     settings = {"table": "crm_both", "key": ["user_id"], "audience_column": "audience"}
     config = ConnectorConfig("out", settings, {"url": dsn(database)})
