@@ -27,10 +27,11 @@ from feeds.feed import (
     Problem,
     Stream,
     StreamRequest,
+    TooLargeError,
     UnverifiedError,
 )
 from feeds.fields import identifiers_of, object_in, require_text, text_of, vendors
-from feeds.items import Item, gather, read_object
+from feeds.items import ITEMS_LIMIT, Item, gather, read_object
 from feeds.times import parse_time
 
 URL: Final = "https://connect.urbanairship.com"
@@ -92,6 +93,8 @@ def parse(feed: str, payload: Payload) -> Sequence[Record]:
     lines = [line for line in payload.body.split(b"\n") if line.strip()]
     if not lines:
         raise InvalidError(Problem("", "empty_body", "lines of JSON are expected"))
+    if len(lines) > ITEMS_LIMIT:
+        raise TooLargeError(Problem("", "too_many_items", f"at most {ITEMS_LIMIT} lines are taken at once"))
     items = [read_object(line)._replace(pointer=f"/{index}") for index, line in enumerate(lines)]
     return gather(items, lambda item: _records(feed, item))
 

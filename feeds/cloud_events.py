@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -22,7 +22,7 @@ from feeds.feed import JSON, FeedFormat, InvalidError, MalformedError, Payload, 
 from feeds.fields import identifiers_of, require_text
 from feeds.items import Item, gather, read_items, read_object
 from feeds.reading import check_depth, read_json
-from feeds.signatures import check_bearer, equal
+from feeds.signatures import check_bearer, equal, parts_of
 from feeds.times import parse_time
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -40,7 +40,7 @@ _PERSON: Final = {
 
 def verify(payload: Payload, secret: str) -> None:
     """Raises `UnverifiedError` unless the token is right."""
-    token = parse_qs(urlsplit(payload.url).query).get("access_token", [""])[0]
+    token = parse_qs(parts_of(payload.url).query).get("access_token", [""])[0]
     if not equal(secret, token):
         check_bearer(payload, secret)
 

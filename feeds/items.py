@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from domain.records import Record
-from feeds.feed import InvalidError, MalformedError, PartlyInvalidError, Problem, Refused
+from feeds.feed import (
+    InvalidError,
+    MalformedError,
+    PartlyInvalidError,
+    Problem,
+    Refused,
+    TooLargeError,
+)
 from feeds.reading import check_depth, read_json
+
+#: Items of one payload.
+ITEMS_LIMIT: Final = 10_000
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -27,7 +37,8 @@ class Item(NamedTuple):
 def read_items(body: bytes, within: str = "") -> list[Item]:
     """The items of a JSON list, or of the list that stands under a name in an object.
 
-    A single object counts as a list of one where no name is given. Raises `MalformedError`, `InvalidError`.
+    A single object counts as a list of one where no name is given. Raises `MalformedError`, `InvalidError`,
+    `TooLargeError`.
     """
     if not body.strip():
         raise MalformedError(Problem("", "empty_body", "the body is empty; JSON is expected"))
@@ -42,7 +53,10 @@ def read_items(body: bytes, within: str = "") -> list[Item]:
         prefix = ""
     else:
         return [Item("", body, said)]
-    raws = map(bytes, _decode_list(body))
+    raws = list(map(bytes, _decode_list(body)))
+    if len(raws) > ITEMS_LIMIT:
+        detail = f"at most {ITEMS_LIMIT} items are taken at once, these are {len(raws)}"
+        raise TooLargeError(Problem(prefix, "too_many_items", detail))
     return [Item(f"{prefix}/{index}", raw, _decode(raw)) for index, raw in enumerate(raws)]
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from feeds.feed import Payload, Problem, UnverifiedError
 
@@ -52,6 +53,17 @@ def check_bearer(payload: Payload, secret: str) -> None:
         raise UnverifiedError(
             Problem("", "wrong_token", "the header Authorization does not carry this feed's secret as Bearer")
         )
+
+
+def parts_of(url: str) -> SplitResult:
+    """The parts of the address that was called. Raises `UnverifiedError` where it is none: its host is what the
+    sender said it is."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise UnverifiedError(Problem("", "wrong_address", "the header Host is no address")) from None
+    return parts
 
 
 def hmac_sha256(secret: str, *parts: bytes) -> bytes:

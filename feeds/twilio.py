@@ -16,7 +16,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
 
@@ -25,7 +25,7 @@ from domain.records import Record
 from feeds.feed import FeedFormat, InvalidError, MalformedError, Payload, Problem
 from feeds.fields import identifiers_of, require_text
 from feeds.items import read_object
-from feeds.signatures import base64_of, equal, header_of, wrong
+from feeds.signatures import base64_of, equal, header_of, parts_of, wrong
 
 SIGNATURE: Final = "x-twilio-signature"
 #: Which hash it is, where the webhook is signed with a shared key in place of the account's token.
@@ -50,7 +50,7 @@ def verify(payload: Payload, secret: str) -> None:
     algorithm = _HASHES.get(settings.get("algorithm", "HMAC_SHA1").upper())
     if algorithm is None:
         raise wrong("X-Twilio-Signature")
-    query = parse_qs(urlsplit(payload.url).query)
+    query = parse_qs(parts_of(payload.url).query)
     if "bodySHA256" in query:
         signed = ""
         if not equal(hashlib.sha256(payload.body).hexdigest(), query["bodySHA256"][0].lower()):
@@ -69,7 +69,7 @@ def verify(payload: Payload, secret: str) -> None:
 
 def _ways(url: str) -> tuple[str, str]:
     """The address without and with its port: Twilio signs either."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return parts._replace(netloc=host).geturl(), parts._replace(netloc=f"{host}:{port}").geturl()
@@ -84,7 +84,7 @@ def parse(feed: str, payload: Payload) -> Sequence[Record]:
         said, raw = item.said, item.raw
     message_id = require_text(said, "MessageSid" if "MessageSid" in said else "SmsSid", "")
     kind = require_text(said, "MessageStatus" if "MessageStatus" in said else "SmsStatus", "")
-    sent = dict(parse_qsl(urlsplit(payload.url).query))
+    sent = dict(parse_qsl(parts_of(payload.url).query))
     properties = {"error_code": said["ErrorCode"]} if said.get("ErrorCode") else {}
     return [
         Record(

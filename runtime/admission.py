@@ -15,6 +15,8 @@ from runtime.set_aside import told_of
 Plans = Mapping[str, PlanOfFeed]
 
 CODE = "tracking_plan"
+#: Against a record whose source's time lies after its receipt.
+FUTURE = "/occurred_at in_the_future"
 
 
 class Admitted(NamedTuple):
@@ -28,12 +30,15 @@ class Admitted(NamedTuple):
 def admit(plans: Plans, records: Sequence[Record], now: int) -> Admitted:
     """`plans` are those of the feeds that have one; `now` is in microseconds."""
     if not plans:
-        return Admitted([entry_of(record) for record in records], [])
+        return Admitted(
+            [entry_of(record if record.occurred_at <= now else _early(record)) for record in records], []
+        )
     entries: list[Entry] = []
     aside: list[Quarantined] = []
     for record in records:
         plan = plans.get(record.feed)
         verdict = None if plan is None else plan.judge(record)
+        record = record if record.occurred_at <= now else _early(record)
         if verdict is None:
             entries.append(entry_of(record))
         elif verdict.policy == "mark":
@@ -49,7 +54,12 @@ def admit(plans: Plans, records: Sequence[Record], now: int) -> Admitted:
 def marked(record: Record, verdict: Verdict) -> Record:
     """The record with what is against it."""
     against = tuple(f"{one.pointer or '/'} {one.keyword}" for one in verdict.violations)
-    return msgspec.structs.replace(record, violations=against)
+    return msgspec.structs.replace(record, violations=(*record.violations, *against))
+
+
+def _early(record: Record) -> Record:
+    """A record of the future counts as of now, and says so."""
+    return msgspec.structs.replace(record, violations=(*record.violations, FUTURE))
 
 
 def quarantined(record: Record, verdict: Verdict, now: int) -> Quarantined:

@@ -46,7 +46,7 @@ def problem(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": request.scope["path"],
         "request_id": request.state.request_id,
     }
     if errors:

@@ -64,8 +64,8 @@ async def payload_of(ports: Ports, request: Request) -> Payload:
     body = await read_body(request, BODY_LIMIT)
     url = str(request.url)
     if ports.public_url:
-        place = request.url
-        url = ports.public_url + place.path + (f"?{place.query}" if place.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        url = ports.public_url + request.scope["path"] + (f"?{query}" if query else "")
     return Payload(dict(request.headers), body, ports.now(), url)
 
 

@@ -249,3 +249,12 @@ def test_a_webhook_whose_signature_does_not_hold_is_refused(roundtrip: Roundtrip
 def test_a_body_that_says_it_is_something_else_than_json_is_refused(roundtrip: Roundtrip) -> None:
     headers = AUTH | {"Content-Type": "multipart/form-data; boundary=x"}
     assert_problem(roundtrip.http.post("/v1/track", content=track(), headers=headers), 415)
+
+
+def test_a_time_in_the_future_counts_as_now_and_is_marked(roundtrip: Roundtrip) -> None:
+    message_id = str(uuid.uuid4())
+    body = track(messageId=message_id, timestamp="2999-01-01T00:00:00Z")
+    assert roundtrip.http.post("/v1/track", content=body, headers=AUTH).status_code == 200
+    [record] = roundtrip.rows(message_id)
+    assert record["violations"] == ["/occurred_at in_the_future"]
+    assert record["body"]["timestamp"] == "2999-01-01T00:00:00Z"

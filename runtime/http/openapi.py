@@ -1,0 +1,253 @@
+"""The HTTP API as an OpenAPI 3.1 document, served at `/v1/openapi.json`.
+
+What vendors send is theirs to describe: their payloads are objects and lists here, and their own documentation is
+named in docs/reference/feeds.md. A test holds that every route is in it, and that answers are as it says.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+Schema = dict[str, Any]
+
+_TEXT: Final[Schema] = {"type": "string"}
+_OBJECT: Final[Schema] = {"type": "object"}
+_ID: Final[Schema] = {"type": ["string", "integer", "null"], "maxLength": 512}
+_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_TYPES: Final = ["track", "identify", "page", "screen", "group", "alias"]
+
+_SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": {
+        "description": "RFC 9457",
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "instance": _TEXT,
+            "request_id": _TEXT,
+            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Error"}},
+        },
+    },
+    "Error": {
+        "type": "object",
+        "required": ["pointer", "code", "detail"],
+        "properties": {"pointer": _TEXT, "code": _TEXT, "detail": _TEXT},
+    },
+    "Call": {
+        "description": "One call, as Segment's HTTP tracking API has it; all else that it holds is kept.",
+        "type": "object",
+        "properties": {
+            "type": {"enum": _TYPES},
+            "userId": _ID,
+            "anonymousId": _ID,
+            "previousId": _ID,
+            "event": {"type": "string", "maxLength": 512},
+            "name": {"type": ["string", "null"], "maxLength": 512},
+            "messageId": _ID,
+            "timestamp": _TIME,
+            "originalTimestamp": _TIME,
+            "sentAt": _TIME,
+            "properties": {"type": ["object", "null"]},
+            "traits": {"type": ["object", "null"]},
+            "context": {"type": ["object", "null"]},
+            "integrations": _OBJECT,
+            "writeKey": _TEXT,
+        },
+    },
+    "Batch": {
+        "type": "object",
+        "required": ["batch"],
+        "properties": {
+            "batch": {"type": "array", "items": {"$ref": "#/components/schemas/Call"}},
+            "sentAt": _TIME,
+            "writeKey": _TEXT,
+        },
+    },
+    "Success": {
+        "type": "object",
+        "required": ["success"],
+        "properties": {
+            "success": {"const": True},
+            "refused": {"type": "array", "items": {"$ref": "#/components/schemas/Error"}},
+        },
+    },
+    "Taken": {
+        "type": "object",
+        "required": ["accepted", "duplicates"],
+        "properties": {
+            "accepted": {"type": "integer", "minimum": 0},
+            "duplicates": {"type": "integer", "minimum": 0},
+            "refused": {"type": "array", "items": {"$ref": "#/components/schemas/Error"}},
+        },
+    },
+    "MParticleBatch": {
+        "type": "object",
+        "required": ["environment"],
+        "properties": {
+            "environment": {"enum": ["production", "development"]},
+            "events": {"type": ["array", "null"], "items": _OBJECT},
+            "user_identities": _OBJECT,
+            "user_attributes": _OBJECT,
+            "device_info": _OBJECT,
+            "consent_state": _OBJECT,
+            "source_request_id": _TEXT,
+            "mpid": {"type": "integer"},
+        },
+    },
+}
+#: What may be answered to anything that has a body; each is a problem.
+_REFUSALS: Final = {
+    "400": "not what the format is made of",
+    "401": "the credentials are missing or wrong",
+    "408": "it does not come in time",
+    "413": "more than is taken at once",
+    "415": "an encoding or kind of content that is not taken",
+    "422": "well formed, and not allowed",
+    "429": "too much is waiting: send the same again after Retry-After",
+    "503": "the store does not answer: send the same again after Retry-After",
+}
+_WRITE_KEY: Final[list[dict[str, list[str]]]] = [{"writeKey": []}]
+_API_TOKEN: Final[list[dict[str, list[str]]]] = [{"apiToken": []}]
+
+
+def openapi_route() -> Route:
+    async def endpoint(request: Request) -> Response:
+        return Response(_DOCUMENT, 200, media_type="application/json")
+
+    return Route("/v1/openapi.json", endpoint, methods=["GET"])
+
+
+def document() -> Schema:
+    """The whole document."""
+    call, batch = _ref("Call"), _ref("Batch")
+    success = {"200": _answer("durable in the log", _ref("Success"))}
+    calls = {
+        f"/v1/{path}": {"post": _operation(f"A call of type {kind}", call, success, _WRITE_KEY)}
+        for kind in _TYPES
+        for path in (kind, kind[0])
+    }
+    batches = {
+        f"/v1/{path}": {"post": _operation("Many calls", batch, success, _WRITE_KEY)}
+        for path in ("batch", "import", "b")
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Roundtrip", "version": version("roundtrip")},
+        "paths": calls | batches | _feeds() | _operators(),
+        "components": {
+            "schemas": _SCHEMAS,
+            "securitySchemes": {
+                "writeKey": {"type": "http", "scheme": "basic"},
+                "apiToken": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _feeds() -> dict[str, Schema]:
+    taken = {"202": {"description": "durable in the log"}, "403": _problem("the key is nobody's")}
+    webhook = {
+        "200": _answer("durable in the log", _ref("Taken")),
+        "207": _answer("the good items are durable, the bad ones in quarantine", _ref("Taken")),
+        "404": _problem("no such feed"),
+    }
+    one, many = _ref("MParticleBatch"), {"type": "array", "items": _ref("MParticleBatch"), "maxItems": 100}
+    anything = {"type": ["object", "array"]}
+    feed = [{"name": "feed", "in": "path", "required": True, "schema": _TEXT}]
+    key = [{"name": "key", "in": "path", "required": True, "schema": _TEXT}]
+    return {
+        "/v2/events": {"post": _operation("mParticle's Events API", one, taken, _WRITE_KEY)},
+        "/v2/bulkevents": {
+            "post": _operation("mParticle's Events API, many batches", many, taken, _WRITE_KEY)
+        },
+        "/v1/feeds/{feed}": {
+            "parameters": feed,
+            "post": _operation("A vendor's webhook, verified as its format says", anything, webhook, []),
+            "options": {
+                "summary": "Whether webhooks are wanted (CloudEvents' http-webhook)",
+                "responses": {
+                    "200": {"description": "they are"},
+                    "404": _problem("no such feed"),
+                    "503": _problem("the feed cannot be used"),
+                },
+            },
+        },
+        "/v1/projects/{key}/settings": {
+            "parameters": key,
+            "get": {
+                "summary": "What Segment's browser client asks for first",
+                "responses": {
+                    "200": _answer("where to send", _OBJECT),
+                    "404": _problem("no feed has this write key"),
+                    "503": _problem("the store does not answer"),
+                },
+            },
+        },
+    }
+
+
+def _operators() -> dict[str, Schema]:
+    unavailable = _problem("the store does not answer")
+    told = {
+        "200": _answer("the log's time", _OBJECT),
+        "409": _problem("this workspace's clock is the wall's"),
+    }
+    to = {"type": "object", "required": ["to"], "properties": {"to": _TIME}}
+    return {
+        "/v1/status": {
+            "get": {
+                "summary": "Where everything stands",
+                "security": _API_TOKEN,
+                "responses": {
+                    "200": _answer("positions, lags and counts", _OBJECT),
+                    "401": _problem("the API token is missing or wrong"),
+                    "503": unavailable,
+                },
+            }
+        },
+        "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, _API_TOKEN)},
+        "/v1/openapi.json": {
+            "get": {"summary": "This document", "responses": {"200": _answer("OpenAPI 3.1", _OBJECT)}}
+        },
+        "/healthz": {
+            "get": {"summary": "This process answers", "responses": {"200": _answer("it does", _OBJECT)}}
+        },
+    }
+
+
+def _operation(
+    summary: str, body: Schema, answers: dict[str, Schema], security: list[dict[str, list[str]]]
+) -> Schema:
+    found: Schema = {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": answers | {status: _problem(what) for status, what in _REFUSALS.items()},
+    }
+    return found | ({"security": security} if security else {})
+
+
+def _answer(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(description: str) -> Schema:
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_DOCUMENT: Final = msgspec.json.encode(document())

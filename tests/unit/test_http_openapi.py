@@ -1,0 +1,29 @@
+"""The OpenAPI document has every route, and no other."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from starlette.routing import Route
+
+from runtime.http.admin import admin_routes
+from runtime.http.mparticle import mparticle_routes
+from runtime.http.openapi import document, openapi_route
+from runtime.http.segment import segment_routes
+from runtime.http.webhooks import webhook_routes
+from runtime.ports import Ports
+
+
+def test_every_route_is_in_the_document() -> None:
+    ports = cast(Ports, None)
+    routes: list[Route] = [
+        *segment_routes(ports),
+        *mparticle_routes(ports),
+        *webhook_routes(ports),
+        *admin_routes(ports),
+        openapi_route(),
+    ]
+    served = {(r.path, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
+    paths: dict[str, Any] = document()["paths"]
+    told = {(path, method) for path, item in paths.items() for method in item if method != "parameters"}
+    assert told == served
