@@ -56,7 +56,11 @@ def verify(payload: Payload, secret: str) -> None:
         if not equal(hashlib.sha256(payload.body).hexdigest(), query["bodySHA256"][0].lower()):
             raise wrong("bodySHA256")
     else:
-        form = sorted(set(_form(payload.body)))
+        try:
+            form = sorted(set(_form(payload.body)))
+        except MalformedError:
+            # Nobody signed what is no form.
+            raise wrong("X-Twilio-Signature") from None
         signed = "".join(name + value for name, value in form)
     for url in _ways(payload.url):
         digest = hmac.new(
