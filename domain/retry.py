@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 BASE_S: Final = 0.2
 CAP_S: Final = 30.0
 RETRY_AFTER_CAP_S: Final = 600.0
-MAX_ELAPSED_S: Final = 900.0
+#: How long a record is tried, unless its connection says otherwise.
+MAX_ELAPSED_S: Final = 86_400.0
 
 
 class Retry(NamedTuple):
@@ -25,7 +26,13 @@ class GiveUp(NamedTuple):
     reason: str
 
 
-def decide(attempt: int, elapsed_s: float, retry_after_s: float | None, jitter: float) -> Retry | GiveUp:
+def decide(
+    attempt: int,
+    elapsed_s: float,
+    retry_after_s: float | None,
+    jitter: float,
+    max_elapsed_s: float = MAX_ELAPSED_S,
+) -> Retry | GiveUp:
     """Decides after the `attempt`-th failure (from 1), `elapsed_s` seconds since the first try began.
 
     `retry_after_s` is what the destination asked for; it is honoured up to `RETRY_AFTER_CAP_S`. `jitter` is
@@ -34,6 +41,6 @@ def decide(attempt: int, elapsed_s: float, retry_after_s: float | None, jitter: 
     after = jitter * min(CAP_S, BASE_S * 2.0 ** min(attempt - 1, 32))
     if retry_after_s is not None:
         after = max(after, min(retry_after_s, RETRY_AFTER_CAP_S))
-    if elapsed_s + after > MAX_ELAPSED_S:
-        return GiveUp(f"gave up after {attempt} attempts: the next would be later than {MAX_ELAPSED_S:.0f} s")
+    if elapsed_s + after > max_elapsed_s:
+        return GiveUp(f"gave up after {attempt} attempts: the next would be later than {max_elapsed_s:g} s")
     return Retry(after)

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from domain.audiences.definition import Audience
+from domain.audiences.durations import Duration
 from domain.imports import Import
+from domain.pace import DeclaredRate
 from domain.secret_ref import Model as Model
 from domain.secret_ref import Name as Name
 from domain.secret_ref import SecretRef as SecretRef
@@ -46,6 +48,10 @@ class Connection(Model):
     `identifier.<kind>` or `attribute.<name>`. What is not declared stays. `requires` names fields without
     which a person cannot be sent; by default all of them. `purpose` is the consent that a person must have
     given, at routing and again at delivery.
+
+    At most `rate` requests are sent, as in `10/s`, and `concurrency` at once, of which no two are of one person.
+    What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
+    unless `allow_private`.
     """
 
     connector: str
@@ -54,6 +60,10 @@ class Connection(Model):
     purpose: str = ""
     settings: dict[str, Any] = {}
     secrets: dict[str, SecretRef] = {}
+    rate: DeclaredRate | None = None
+    concurrency: int = Field(default=4, ge=1, le=64)
+    give_up_after: Duration = 86_400_000_000
+    allow_private: bool = False
 
 
 class IdentifierKind(Model):

@@ -12,7 +12,6 @@ from eventsourcing.persistence import StoredEvent
 from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
-from adapters.connectors.configuration import resolve
 from adapters.connectors.connector import connector
 from adapters.projections.definitions import DefinitionChange
 from domain.audiences.definition import InvalidAudiences, validate_audiences
@@ -25,6 +24,7 @@ from domain.routing import Destination
 from domain.step import Plan
 from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
+from runtime.delivery.run import ready
 from runtime.referred_files import with_files
 from runtime.scheduled.mapping import check_mapping
 from runtime.workspace_view import SEGMENT
@@ -105,7 +105,7 @@ def read_workspace(path: Path) -> Workspace:
     for name, connection in workspace.connections.items():
         _named(path, f"connections.{name}.connector", connector, connection.connector)
         try:
-            connector(connection.connector).check(resolve(name, connection, os.environ))
+            ready(name, connection, os.environ)
         except ValueError as error:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
     for name, one in workspace.imports.items():

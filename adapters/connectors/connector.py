@@ -91,8 +91,9 @@ class Connector(NamedTuple):
     """What a destination takes, and how it is talked to.
 
     `max_batch` outbound records are formed into one batch, of these `changes`: others are never requested
-    of it. `check` raises `ValueError` naming what is wrong with the settings. `render` makes the requests
-    of a batch, or of what is left of it, in the order in which they have to take effect; a record of which
+    of it. One with `add` takes audiences, told the difference where it takes `remove` as well; one with `event`
+    takes events as they come. `check` raises `ValueError` naming what is wrong with the settings. `render` makes
+    the requests of a batch, or of what is left of it, in the order in which they have to take effect; a record of which
     nothing can be made is in none of them. It raises `RenderError`. `judge` reads an answer and says
     something of every record of the request.
 

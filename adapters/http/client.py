@@ -13,6 +13,7 @@ from typing import Final, Self
 import httpx2
 
 from adapters.connectors.connector import Answer, Request
+from adapters.http.guard import transport
 
 DEADLINE_S: Final = 30.0
 CONNECT_S: Final = 5.0
@@ -25,13 +26,25 @@ class NoAnswerError(Exception):
 
 
 class HttpClient:
-    """Sends requests over kept connections. An async context manager."""
+    """Sends requests over kept connections, as many at once as `concurrency`. An async context manager.
 
-    def __init__(self, deadline_s: float = DEADLINE_S, connect_s: float = CONNECT_S) -> None:
+    Without `allow_private` it connects to public addresses only (`guard.py`).
+    """
+
+    def __init__(
+        self,
+        deadline_s: float = DEADLINE_S,
+        connect_s: float = CONNECT_S,
+        *,
+        concurrency: int = 1,
+        allow_private: bool = False,
+    ) -> None:
         self._deadline_s = deadline_s
+        most = max(concurrency, 4)
+        limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=5.0)
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(None, connect=connect_s),
-            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=5.0),
+            transport=transport(limits, allow_private),
             follow_redirects=False,
             trust_env=False,
         )
@@ -67,6 +80,7 @@ class HttpClient:
         except TimeoutError:
             raise NoAnswerError(f"no answer within {self._deadline_s:g} s") from None
         except httpx2.TransportError as error:
-            raise NoAnswerError(type(error).__name__) from None
+            inner = isinstance(error, httpx2.ConnectError) and "inner address" in str(error)
+            raise NoAnswerError(str(error) if inner else type(error).__name__) from None
         names = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, names, bytes(body[:ANSWER_LIMIT]))

@@ -15,12 +15,15 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Answer: ...
 
 
-def open_transport(connector: Connector, config: ConnectorConfig) -> AbstractAsyncContextManager[Transport]:
-    """The way that the connector's requests go, for this connection alone."""
+def open_transport(
+    connector: Connector, config: ConnectorConfig, concurrency: int = 1, allow_private: bool = False
+) -> AbstractAsyncContextManager[Transport]:
+    """The way that the connector's requests go, for this connection alone. By HTTP so many at once as `concurrency`,
+    and to public addresses only unless `allow_private`."""
     # Imported when it is needed: most connections go by HTTP.
     match connector.transport:
         case "http":
-            return HttpClient()
+            return HttpClient(concurrency=concurrency, allow_private=allow_private)
         case "nats":
             from adapters.transports.nats import open_nats
 

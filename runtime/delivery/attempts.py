@@ -1,6 +1,7 @@
-"""One batch to its destination: request after request, each until nothing of it is to be tried again.
+"""One batch to its destination: each request until nothing of it is to be tried again.
 
-A request waits for the one before it, as their order is the order in which they have to take effect.
+A request waits for those before it that are about the same people, as their order is the order in which they have to
+take effect; others are sent side by side, as many as the connection allows.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from adapters.http.client import NoAnswerError
 from adapters.http.retry_after import retry_after_s
 from adapters.transports.transport import Transport
 from domain.outbound import Outbound, Outcome, Status
-from domain.retry import GiveUp, decide
+from domain.retry import MAX_ELAPSED_S, GiveUp, decide
 from runtime.delivery.consent import Consented, without_consent
 from runtime.delivery.errors import StoppedError
+from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
 from runtime.failpoints import failpoint
 
@@ -32,12 +34,14 @@ log = structlog.get_logger("deliver")
 
 
 class Destination(NamedTuple):
-    """A connection, ready to be talked to."""
+    """A connection, ready to be talked to. What it does not take for `give_up_s` seconds is a dead letter."""
 
     connector: Connector
     config: ConnectorConfig
     transport: Transport
     consented: Consented
+    gate: Gate
+    give_up_s: float = MAX_ELAPSED_S
 
 
 class _Judged(NamedTuple):
@@ -62,9 +66,30 @@ class Delivery:
         for record in records:
             if record.change not in takes:
                 self._close(record, "suppressed", f"the destination takes no '{record.change}'")
-        for request in self._render(await self._allowed(records)):
-            await self._settle(request)
+        await self._side_by_side(self._render(await self._allowed(records)))
         return [self._outcomes[record.id] for record in records]
+
+    async def _side_by_side(self, requests: Sequence[Request]) -> None:
+        """Settles requests at once, but for those that are about the same people."""
+        tasks: list[asyncio.Task[None]] = []
+        newest: dict[str, asyncio.Task[None]] = {}
+        for request in requests:
+            people = {one.profile for one in request.outbound}
+            before = {newest[person] for person in people if person in newest}
+            task = asyncio.create_task(self._after(before, request))
+            tasks.append(task)
+            newest.update(dict.fromkeys(people, task))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _after(self, before: set[asyncio.Task[None]], request: Request) -> None:
+        for task in before:
+            await task
+        await self._settle(request)
 
     async def _settle(self, request: Request) -> None:
         """Sends a request, and what is to be repeated of it, until each of its records has an outcome."""
@@ -82,7 +107,7 @@ class Delivery:
                 return
             waits += [one.after_s for one in repeat if one.after_s is not None]
             elapsed = asyncio.get_running_loop().time() - started
-            decision = decide(attempt, elapsed, max(waits, default=None), random.random())
+            decision = decide(attempt, elapsed, max(waits, default=None), random.random(), self._to.give_up_s)
             if isinstance(decision, GiveUp):
                 for one in repeat:
                     self._close(one.outbound, "dead", f"{one.reason}; {decision.reason}", attempt)
@@ -99,16 +124,21 @@ class Delivery:
             requests = self._render(await self._allowed([one.outbound for one in repeat], attempt), attempt)
 
     async def _attempt(self, request: Request) -> _Judged:
-        self._lease.require()
-        self.attempts += 1
-        failpoint("deliver.before_send")
-        connector, config = self._to.connector, self._to.config
-        try:
-            answer = await self._to.transport.send(connector.sign(config, request, int(time.time())))
-        except NoAnswerError as error:
-            return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
-        finally:
-            self._perhaps_sent = True
+        connector, config, gate = self._to.connector, self._to.config, self._to.gate
+        async with gate.turn(self._stop):
+            if gate.gone:
+                return _Judged([Judgement(one, "dead", GONE) for one in request.outbound], None)
+            self._lease.require()
+            self.attempts += 1
+            failpoint("deliver.before_send")
+            try:
+                answer = await self._to.transport.send(connector.sign(config, request, int(time.time())))
+            except NoAnswerError as error:
+                gate.failed()
+                return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
+            finally:
+                self._perhaps_sent = True
+            gate.answered(answer)
         failpoint("deliver.sent")
         wait = retry_after_s(answer.headers, datetime.now(UTC))
         try:

@@ -34,6 +34,7 @@ async def main(name: str) -> None:
                 "contents": {"en": "Hello"},
             },
             "secrets": {"api_key": {"env": "ROUNDTRIP_PUSH_API_KEY"}},
+            "allow_private": True,
         }
     )
     stop = asyncio.Event()

@@ -14,6 +14,7 @@ from adapters.connectors.connector import Connector, ConnectorConfig
 from adapters.transports.transport import open_transport
 from domain.outbound import Change, Outbound, Outcome
 from runtime.delivery.attempts import Delivery, Destination
+from runtime.delivery.gate import Gate
 from runtime.delivery.lease import Lease
 from tests.integration.delivering import everybody
 
@@ -43,9 +44,9 @@ def send(connector: Connector, config: ConnectorConfig, records: Sequence[Outbou
     connector.check(config)
 
     async def run() -> list[Outcome]:
-        async with open_transport(connector, config) as transport:
+        async with open_transport(connector, config, 4, allow_private=True) as transport:
             lease = Lease(time.monotonic(), 60)
-            to = Destination(connector, config, transport, everybody)
+            to = Destination(connector, config, transport, everybody, Gate("out"))
             return await Delivery(to, lease, asyncio.Event(), False).run(records)
 
     return asyncio.run(run())

@@ -14,7 +14,7 @@ import pytest
 from adapters.connectors.configuration import ConfigurationError
 from domain.workspace import Connection
 from runtime.delivery.run import prepare
-from tests.integration.delivering import Bench, bench
+from tests.integration.delivering import APP, Bench, bench
 from tests.integration.destination import Destination, refusing, serving
 from tests.servers import REPOSITORY
 
@@ -125,17 +125,27 @@ def test_a_batch_that_waits_for_its_next_try_is_given_back_at_the_end(nats_url: 
     asyncio.run(run())
 
 
-def test_everything_wrong_with_the_connections_is_said_at_once() -> None:
-    base = {"connector": "onesignal", "audience": "a", "fields": {"external_id": "identifier.user_id"}}
-    declared = {
-        "one": Connection.model_validate({**base, "settings": {"base_url": "${URL}"}}),
-        "two": Connection.model_validate({**base, "connector": "carrier_pigeon"}),
-        "three": Connection.model_validate(base),
+def test_what_is_wrong_with_a_connection_is_said_and_the_others_are_usable() -> None:
+    base = {
+        "connector": "onesignal",
+        "audience": "a",
+        "fields": {"external_id": "identifier.user_id"},
+        "secrets": {"api_key": {"env": "KEY"}},
     }
-    with pytest.raises(ConfigurationError) as caught:
-        prepare(declared, {}, only={"one", "two", "four"})
-
-    message = str(caught.value)
-    for part in ("'four' is not declared; declared are: one, three, two", "variable URL", "'carrier_pigeon'"):
-        assert part in message
-    assert "'three'" not in message
+    settings = {"app_id": APP, "contents": {"en": "Hello"}}
+    declared = {
+        name: Connection.model_validate({**base, "settings": settings, **other})
+        for name, other in {
+            "good": {},
+            "unset": {"settings": {**settings, "base_url": "${URL}"}},
+            "pigeon": {"connector": "carrier_pigeon"},
+            "inner": {"settings": {**settings, "base_url": "http://2130706433/"}},
+        }.items()
+    }
+    usable, unusable = prepare(declared, {"KEY": "key"})
+    assert list(usable) == ["good"]
+    assert "variable URL" in unusable["unset"]
+    assert "'carrier_pigeon'" in unusable["pigeon"]
+    assert "'2130706433' is an inner address" in unusable["inner"]
+    with pytest.raises(ConfigurationError, match="'four' is not declared; declared are: good, inner"):
+        prepare(declared, {}, only={"good", "four"})

@@ -72,10 +72,9 @@ def test_a_fault_that_does_not_pass_is_dead_in_the_end(
 ) -> None:
     monkeypatch.setattr(retry, "BASE_S", 0.001)
     monkeypatch.setattr(retry, "CAP_S", 0.01)
-    monkeypatch.setattr(retry, "MAX_ELAPSED_S", 0.2)
 
     async def test(on: Bench, destination: Destination) -> None:
-        async with worker(on, destination):
+        async with worker(on, destination, give_up_s=0.2):
             await on.request(on.batch(1))
             [outcome] = await on.outcomes(1)
         assert len({seen.key for seen in destination.seen}) == 1

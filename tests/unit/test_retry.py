@@ -32,8 +32,9 @@ def test_what_the_destination_asks_for_is_honoured_and_capped() -> None:
     assert decide(1, 0.0, 0.0, 1.0) == Retry(0.2)
 
 
-def test_no_attempt_begins_after_a_quarter_of_an_hour() -> None:
-    assert isinstance(decide(2, 500.0, 600.0, 0.5), GiveUp)
+def test_no_attempt_begins_after_the_time_that_the_connection_allows() -> None:
+    assert isinstance(decide(2, 500.0, 600.0, 0.5, 900.0), GiveUp)
+    assert isinstance(decide(2, 500.0, 300.0, 0.5, 900.0), Retry)
     assert isinstance(decide(2, MAX_ELAPSED_S, None, 1.0), GiveUp)
 
 
