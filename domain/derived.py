@@ -64,6 +64,13 @@ def membership(
     return _entry(topic, profile, body, audience, profile, topic, str(at), str(cause))
 
 
+def exited_by_erasure(audience: str, profile: str, at: int, cause: int) -> Entry:
+    """Nobody's, as the person is gone: whoever counts members has to be told."""
+    body = {"audience": audience, "profile": profile, "at": at, "cause": cause, "because": ()}
+    entry = _entry("audience.exited", profile, body, audience, profile, "erased", str(at), str(cause))
+    return entry._replace(subject=None)
+
+
 def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
     """Told once for each stay in the audience and reason."""
     destination = decision.destination

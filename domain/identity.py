@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from domain.identity_rules import Rules
+from domain.identity_rules import Rules, leading
 from domain.profiles import Profile
 from domain.records import Identifier, node_id
 
 BLOCKED_VALUE: Final = "the value is blocked: it names nobody"
 OTHER_PERSON: Final = "it belongs to a profile with another {kind}"
 OVER_LIMIT: Final = "a profile has at most {limit} of the kind {kind}"
+#: In place of a profile: the identifier was of somebody whose records are erased, as it was at that position.
+GONE: Final = ""
+WAS_ERASED: Final = "it belongs to a person who was erased"
 JOINS_NOBODY: Final = "it belongs to another profile, and the kind {kind} joins none"
 
 
@@ -45,16 +48,23 @@ def resolve(
     graph: Mapping[str, str],
     profiles: Mapping[str, Profile],
     rules: Rules,
+    leader: Identifier | None = None,
 ) -> Resolution:
-    """Resolves a record's identifiers. `graph` maps node ids to profile ids, for every node known.
-    `explicit` is for an alias call, which says itself that two are one."""
-    usable: Sequence[Identifier] = [i for i in identifiers if not rules.blocked(i)]
+    """Resolves a record's identifiers. `graph` maps node ids to profile ids, for every node known, and to
+    `GONE`. `explicit` is for an alias call, which says itself that two are one. `leader` is the identifier
+    that the row's subject is; whosever record it is, that identifier is theirs. It must not be blocked."""
+    usable: list[Identifier] = [i for i in identifiers if not rules.blocked(i)]
+    if leader is None and (first := leading(usable, rules)) is not None:
+        leader = usable[first]
+    if leader is not None and usable[0] != leader:
+        usable.remove(leader)
+        usable.insert(0, leader)
     holders = [graph.get(node_id(identifier)) for identifier in usable]
     refused: tuple[Refusal, ...] = ()
     if len(usable) < len(identifiers):
         refused = tuple(Refusal(i, BLOCKED_VALUE) for i in identifiers if i not in usable)
     # Nearly every record: everything it names is known, and is one person's.
-    if holders and holders[0] is not None and holders.count(holders[0]) == len(holders):
+    if holders and holders[0] and holders.count(holders[0]) == len(holders):
         return Resolution(holders[0], (), (), refused)
     return _Decision(usable, holders, explicit, profiles, rules).decide(refused)
 
@@ -82,7 +92,7 @@ class _Decision:
         link: dict[Identifier, None] = {}
         refusals = list(refused)
         for identifier, holder in self.pairs:
-            if identifier in link or (holder is not None and (holder == owner or holder in merge)):
+            if identifier in link or (holder and (holder == owner or holder in merge)):
                 continue
             reason = self._refusal(identifier, holder, owner, counts)
             if reason:
@@ -97,12 +107,25 @@ class _Decision:
 
     def _owner(self) -> str | None:
         """The holder that the identifier of the lowest priority leads to, if that one can be meant."""
-        joining = [pair for pair in self.pairs if self.rules.kind(pair[0].kind).merges]
-        ranked = sorted(joining or self.pairs, key=lambda pair: self.rules.kind(pair[0].kind).priority)
+        joining = [pair for pair in self.pairs[1:] if self.rules.kind(pair[0].kind).merges]
+        others = joining or ([] if self._joins(self.pairs[:1]) else self.pairs[1:])
+        ranked = sorted(others, key=lambda pair: self.rules.kind(pair[0].kind).priority)
+        ranked = [*self.pairs[:1], *ranked]
         for number, (_, holder) in enumerate(ranked):
-            if holder is not None and not self._contradicts(holder, [i for i, _ in ranked[:number]]):
+            if not holder or self._contradicts(holder, [i for i, _ in ranked[:number]]):
+                continue
+            if number == 0 or not self._full(holder, ranked[0]):
                 return holder
         return None
+
+    def _joins(self, pairs: Sequence[tuple[Identifier, str | None]]) -> bool:
+        return any(self.rules.kind(identifier.kind).merges for identifier, _ in pairs)
+
+    def _full(self, holder: str, leader: tuple[Identifier, str | None]) -> bool:
+        """Whether the profile has no room for the identifier that leads the record: then it is somebody else's."""
+        kind, value = leader[0]
+        held = self.profiles[holder].identifiers.get(kind, {})
+        return not self.explicit and value not in held and len(held) >= self.rules.kind(kind).limit
 
     def _contradicts(self, holder: str, said: Sequence[Identifier]) -> bool:
         """Whether the profile has a value of its own where the record says another, of a kind of which a
@@ -119,6 +142,8 @@ class _Decision:
         self, identifier: Identifier, holder: str | None, owner: str | None, counts: Counter[str]
     ) -> str:
         kind = self.rules.kind(identifier.kind)
+        if holder == GONE:
+            return WAS_ERASED
         if holder is None:
             full = counts[identifier.kind] >= kind.limit and not self.explicit
             return OVER_LIMIT.format(limit=kind.limit, kind=identifier.kind) if full else ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from domain.identifiers import KINDS, VENDOR, Kind
-from domain.records import Identifier, Record
+from domain.records import Entry, Identifier, Record, entry_of, node_id
 
 #: What programs send where they have no value. Compared without regard to case.
 BLOCKED: Final[frozenset[str]] = frozenset(
@@ -75,6 +75,16 @@ class Rules:
             self._verdicts[identifier] = verdict
         return verdict
 
+    def aliases(self, kinds: Mapping[str, Iterable[str]], feeds: Iterable[str]) -> list[Identifier]:
+        """Declared kinds' values as the feeds may have called them before they were understood."""
+        return [
+            Identifier(f"{feed}.{kind}", value)
+            for kind, values in kinds.items()
+            if kind in self._custom
+            for value in values
+            for feed in feeds
+        ]
+
     def understood(self, record: Record) -> Record:
         """The record with its vendors' ids under the kinds that the workspace declares for them: an id of a
         declared kind is the same whichever feed it comes from."""
@@ -92,3 +102,25 @@ class Rules:
 
 #: The rules of a workspace that says nothing about identities.
 DEFAULT_RULES: Final = Rules()
+
+
+def leading(identifiers: Sequence[Identifier], rules: Rules) -> int | None:
+    """Which of a record's identifiers says first whose record it is; `None` where none can.
+
+    It always becomes, or is, one of that person's (`domain.identity`), so it is the record's subject, and
+    erasing the person finds every record of theirs.
+    """
+    usable = [n for n, identifier in enumerate(identifiers) if not rules.blocked(identifier)]
+    joining = [n for n in usable if rules.kind(identifiers[n].kind).merges]
+    return min(joining or usable, key=lambda n: rules.kind(identifiers[n].kind).priority, default=None)
+
+
+def entry_for(record: Record, rules: Rules = DEFAULT_RULES) -> Entry:
+    """The row that a record becomes, led by the identifier that leads it by these rules."""
+    leader = leading(rules.understood(record).identifiers, rules)
+    return entry_of(record, record.identifiers[leader] if leader is not None else None)
+
+
+def told_leader(identifiers: Sequence[Identifier], subject: str) -> int | None:
+    """Which of the identifiers a row's subject is."""
+    return next((n for n, identifier in enumerate(identifiers) if node_id(identifier) == subject), None)

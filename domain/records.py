@@ -111,13 +111,17 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 
 
-def entry_of(record: Record) -> Entry:
-    """The row that a record becomes: stream = its identity, version 1, subject = its leading identifier."""
+def entry_of(record: Record, leader: Identifier | None = None) -> Entry:
+    """The row that a record becomes: stream = its identity, version 1, subject = the identifier that leads it,
+    the first where none is named. A record without identifiers is a subject of its own."""
+    identity = record_id(record.feed, record.message_id)
+    if leader is None and record.identifiers:
+        leader = record.identifiers[0]
     return Entry(
-        stream_id=record_id(record.feed, record.message_id),
+        stream_id=identity,
         version=1,
         topic=f"{record.type}.{record.name[:TOPIC_NAME_LIMIT]}",
-        subject=node_id(record.identifiers[0]) if record.identifiers else None,
+        subject=node_id(leader) if leader is not None else identity,
         state=_encode(record),
     )
 

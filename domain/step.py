@@ -8,6 +8,7 @@ has fired, in order of its due time.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import msgspec
 
 from domain import derived, identity
 from domain.audiences.evaluation import CompiledAudiences, Event, Person
+from domain.erasure import EraseRequest, Erasure, erase
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.profiles import (
     Membership,
@@ -42,19 +44,24 @@ class Plan(NamedTuple):
 
 
 class Inbound(NamedTuple):
-    """One row of the log to apply. `record` is `None` for a row that only moves the log's time."""
+    """One row of the log to apply. `record` is `None` for a row that only moves the log's time. `subject` is
+    the row's, by which its leading identifier is known. `erase` asks for a person to be erased."""
 
     position: int
     recorded_at: int
     record: Record | None
+    subject: str | None = None
+    erase: EraseRequest | None = None
 
 
 class State(NamedTuple):
     """What a step works on, and changes in place: `graph` maps node ids to profile ids for every identifier
-    of the batch that is known; `profiles` holds those profiles, and every profile with a timer due."""
+    of the batch that is known; `profiles` holds those profiles, and every profile with a timer due. `gone` says
+    below which position a node was somebody's whose records are erased, for a replay."""
 
     graph: dict[str, str]
     profiles: dict[str, Profile]
+    gone: Mapping[str, int] = {}
 
 
 class MembershipChange(NamedTuple):
@@ -67,13 +74,15 @@ class MembershipChange(NamedTuple):
 
 class Outcome(NamedTuple):
     """What a step has changed besides the state: the profiles to save, those that merged into others, the
-    graph's new links, membership changes in order, and the records that follow, in order."""
+    graph's new links, membership changes in order, the records that follow, in order, and who was erased: their
+    records come after all others."""
 
     changed: frozenset[str]
     merged: Mapping[str, str]
     links: Mapping[str, str]
     memberships: Sequence[MembershipChange]
     entries: Sequence[Entry]
+    erased: Sequence[Erasure] = ()
 
 
 class Fold:
@@ -90,6 +99,7 @@ class Fold:
         self.memberships: list[MembershipChange] = []
         self.derived: list[tuple[int, Entry]] = []
         self.routed: list[tuple[int, str, Routed]] = []
+        self.erased: list[Erasure] = []
 
     def fire(self, upto: int) -> None:
         """Fires every timer that falls due by this log time."""
@@ -101,11 +111,15 @@ class Fold:
         self.derived.sort(key=lambda pair: pair[0])
         entries = [entry for _, entry in self.derived]
         entries += derived.outbound(self.routed)
-        return Outcome(frozenset(self.changed), self.merged, self.links, self.memberships, entries)
+        return Outcome(
+            frozenset(self.changed), self.merged, self.links, self.memberships, entries, self.erased
+        )
 
     def apply(self, row: Inbound) -> None:
         """Takes one row in."""
         record = row.record
+        if row.erase is not None:
+            self._erase(row, row.erase)
         if record is None:
             return
         for identifier in record.identifiers:
@@ -150,8 +164,20 @@ class Fold:
         """Whose record it is, and the audiences to look at because identities have changed."""
         if not record.identifiers:
             return None, ()
+        leader: Identifier | None = None
+        if row.subject is not None:
+            leader = leader_of(record, row.subject, self.plan.rules)
+            if leader is None:
+                return None, ()
         profiles, graph = self.state.profiles, self.state.graph
-        found = identity.resolve(record.identifiers, record.type == "alias", graph, profiles, self.plan.rules)
+        found = identity.resolve(
+            record.identifiers,
+            record.type == "alias",
+            self._graph_at(row.position, record),
+            profiles,
+            self.plan.rules,
+            leader,
+        )
         touched: tuple[str, ...] = ()
         if found.profile is None:
             if not found.link:
@@ -176,6 +202,33 @@ class Fold:
         if found.profile is not None and found.link:
             self._route(profile, list(profile.memberships), row.position)
         return profile, touched
+
+    def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
+        """The graph, with those marked whose identifiers these were though nothing of them is left to fold."""
+        graph, gone = self.state.graph, self.state.gone
+        if not gone:
+            return graph
+        nodes_here = [node_id(identifier) for identifier in record.identifiers]
+        marked = {node: identity.GONE for node in nodes_here if position < gone.get(node, 0)}
+        return ChainMap(marked, graph) if marked else graph
+
+    def _erase(self, row: Inbound, request: EraseRequest) -> None:
+        """Takes a person out of the state, with all that is on its way for them."""
+        profile = self.state.profiles.get(self.state.graph.get(request.node, ""))
+        told = [d for c in (profile.routed if profile else ()) if (d := self._destination(c)) is not None]
+        aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
+        erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
+        self.erased.append(erasure)
+        if profile is None:
+            return
+        for audience in profile.memberships:
+            self.memberships.append(MembershipChange(audience, profile.id, None))
+        for node in erasure.nodes:
+            self.state.graph.pop(node, None)
+            self.links.pop(node, None)
+            self.merged.pop(node, None)
+        del self.state.profiles[profile.id]
+        self.changed.discard(profile.id)
 
     def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
         told = {p.id: dict(p.routed) for p in (a, b)}
@@ -268,6 +321,22 @@ def step(plan: Plan, rows: Sequence[Inbound], state: State) -> Outcome:
         fold.apply(row)
     fold.fire(times[-1])
     return fold.outcome()
+
+
+def leader_of(record: Record, subject: str, rules: Rules) -> Identifier | None:
+    """The identifier that a row's subject is; `None` where that names nobody, and the record is nobody's."""
+    for told, understood in zip(record.identifiers, rules.understood(record).identifiers, strict=True):
+        if subject in (node_id(told), node_id(understood)) and not rules.blocked(understood):
+            return understood
+    return None
+
+
+def nodes_of(rows: Iterable[Inbound]) -> set[str]:
+    """Every node that has to be looked up before the step."""
+    rows = list(rows)
+    return {node_id(i) for i in identifiers_of(rows)} | {
+        row.erase.node for row in rows if row.erase is not None
+    }
 
 
 def identifiers_of(rows: Iterable[Inbound]) -> set[Identifier]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from adapters.quarantine import Quarantined
-from domain.records import Entry, Record, derive_id, entry_of
+from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
+from domain.records import Entry, Record, derive_id
 from domain.tracking_plan import PlanOfFeed, Verdict
 from runtime.set_aside import told_of
 
@@ -27,12 +28,11 @@ class Admitted(NamedTuple):
     aside: list[Quarantined]
 
 
-def admit(plans: Plans, records: Sequence[Record], now: int) -> Admitted:
-    """`plans` are those of the feeds that have one; `now` is in microseconds."""
+def admit(plans: Plans, records: Sequence[Record], now: int, rules: Rules = DEFAULT_RULES) -> Admitted:
+    """`plans` are those of the feeds that have one; `now` is in microseconds. `rules` say who leads a record."""
     if not plans:
-        return Admitted(
-            [entry_of(record if record.occurred_at <= now else _early(record)) for record in records], []
-        )
+        seen = [record if record.occurred_at <= now else _early(record) for record in records]
+        return Admitted([entry_for(record, rules) for record in seen], [])
     entries: list[Entry] = []
     aside: list[Quarantined] = []
     for record in records:
@@ -40,9 +40,9 @@ def admit(plans: Plans, records: Sequence[Record], now: int) -> Admitted:
         verdict = None if plan is None else plan.judge(record)
         record = record if record.occurred_at <= now else _early(record)
         if verdict is None:
-            entries.append(entry_of(record))
+            entries.append(entry_for(record, rules))
         elif verdict.policy == "mark":
-            entries.append(entry_of(marked(record, verdict)))
+            entries.append(entry_for(marked(record, verdict), rules))
         elif verdict.policy == "quarantine":
             aside.append(quarantined(record, verdict, now))
             entries.append(told_of(aside[-1]))

@@ -31,7 +31,9 @@ from runtime.audiences.explain import NobodyError
 from runtime.audiences.export import ExportFormatError
 from runtime.commands import audience, connection, deliveries, feed, imports, tracking_plan
 from runtime.commands import connector as connector_commands
+from runtime.commands.erase import erase
 from runtime.commands.import_file import import_file
+from runtime.commands.keys import app as key_commands
 from runtime.commands.log import app as log_commands
 from runtime.commands.rebuild import rebuild
 from runtime.connection_preview import PreviewError
@@ -39,6 +41,7 @@ from runtime.definitions import WorkspaceError, apply_workspace, open_definition
 from runtime.deliveries import DeliveryError
 from runtime.embedded.errors import EmbeddedError
 from runtime.engines import Engines, open_engines
+from runtime.erase import EraseError
 from runtime.log_archive import ArchiveError
 from runtime.log_export import ExportError
 from runtime.log_tail import PlaceError
@@ -55,6 +58,8 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(log_commands, name="log")
 app.command("import")(import_file)
 app.add_typer(imports.app, name="imports")
+app.command()(erase)
+app.add_typer(key_commands, name="keys")
 app.add_typer(tracking_plan.app, name="plan")
 app.add_typer(tracking_plan.app, name="tracking-plan", hidden=True)
 app.command()(rebuild)
@@ -240,6 +245,7 @@ def _fail(message: str) -> None:
 _MENDABLE = (
     SettingsError,
     KeyManagementError,
+    EraseError,
     WorkspaceError,
     DeliveryError,
     EmbeddedError,

@@ -17,14 +17,13 @@ from adapters.projections.definitions import DefinitionChange
 from domain.audiences.definition import InvalidAudiences, validate_audiences
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
-from domain.identifiers import Kind
-from domain.identity_rules import Rules
 from domain.records import Row
 from domain.routing import Destination
 from domain.step import Plan
 from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.delivery.run import ready
+from runtime.identity_rules import rules_of as rules_of
 from runtime.referred_files import with_files
 from runtime.scheduled.mapping import check_mapping
 from runtime.workspace_view import SEGMENT
@@ -188,12 +187,6 @@ def plan_of(workspace: Workspace | None) -> Plan:
         destinations,
         rules_of(workspace),
     )
-
-
-def rules_of(workspace: Workspace) -> Rules:
-    """How the workspace tells people apart."""
-    kinds = {name: Kind(k.priority, k.limit, k.merges) for name, k in workspace.identifiers.items()}
-    return Rules(kinds, workspace.identity.blocked)
 
 
 def destination_of(name: str, connection: Connection, holdout: float = 0) -> Destination:

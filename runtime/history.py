@@ -20,8 +20,8 @@ from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph
 from domain.configuration import Definition
+from domain.erasure import ERASED, decode_erased
 from domain.history import HistoryRow, anchor, history_of
-from domain.identity_rules import Rules
 from domain.records import RECORD_TYPES, Record, Row, node_id, record_of
 from runtime.definitions import Definitions, rules_of
 from runtime.pipeline import CHECKPOINT
@@ -86,10 +86,17 @@ class HistoryWriter:
             if goal <= self.position:
                 return 0
             rows: list[HistoryRow] = []
+            gone: dict[str, int] = {}
             position, upto = self.position, min(goal, self.position + BATCH_ROWS)
             for page, end in _pages(connection, position, upto):
                 rows += history_rows(connection, self._definitions, page)
+                for row in page:
+                    if row.topic == ERASED:
+                        gone |= dict.fromkeys(decode_erased(row.state).nodes, row.position)
                 position = end
+        if gone:
+            rows = [row for row in rows if row.position > gone.get(row.node, 0)]
+            self._history.erase(gone)
         self._history.write(rows, position)
         done, self.position = position - self.position, position
         return done
@@ -111,7 +118,7 @@ def history_rows(
     if not records:
         return
     workspace = load_workspace(connection)
-    rules = rules_of(workspace) if workspace is not None else Rules()
+    rules = rules_of(workspace)
     understood = [(row, rules.understood(record)) for row, record in records]
     graph = _graph(connection, [record for _, record in understood])
     feeds = sorted({record.feed for _, record in understood})

@@ -22,8 +22,10 @@ from sqlalchemy import Engine
 from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
 from adapters.log.append import append
+from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
-from domain.records import Entry, Record, derive_id, entry_of
+from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
+from domain.records import Entry, Record, derive_id
 from domain.tracking_plan import PlanOfFeed
 from feeds.blocks import Block
 from feeds.files import read_blocks
@@ -32,6 +34,7 @@ from feeds.rows import FileError, Rejected
 from feeds.table import block_reader
 from runtime.admission import CODE, marked, quarantined
 from runtime.failpoints import failpoint
+from runtime.identity_rules import rules_of
 from runtime.set_aside import told_of
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -70,7 +73,13 @@ def _next(blocks: Iterator[Block], name: str) -> Block | None:
 
 
 def batches(
-    file: File, feed: str, mapping: Mapping, began_at: int, after: int, plan: PlanOfFeed | None = None
+    file: File,
+    feed: str,
+    mapping: Mapping,
+    began_at: int,
+    after: int,
+    plan: PlanOfFeed | None = None,
+    rules: Rules = DEFAULT_RULES,
 ) -> Iterator[Batch]:
     """The rows behind number `after`. Those that a tracking plan blocks are rejected."""
     for last, rows in mapped(file, feed, mapping, began_at, after):
@@ -82,7 +91,7 @@ def batches(
         rejected: list[Rejected] = []
         for row in found:
             if isinstance(row, Record):
-                entries.append(entry_of(row))
+                entries.append(entry_for(row, rules))
             elif isinstance(row, Rejected):
                 rejected.append(row)
             else:
@@ -120,6 +129,7 @@ def run_import(
     identity = derive_id("import", feed, file.digest, mapping.model_dump_json())
     with engine.begin() as connection:
         progress = begin_import(connection, Progress(identity, feed, file.name, now))
+        rules = rules_of(load_workspace(connection))
     if progress.done:
         return progress
     with (
@@ -128,7 +138,7 @@ def run_import(
         _seldom_collected(),
     ):
         under_way: Future[Progress] | None = None
-        for batch in batches(file, feed, mapping, progress.started_at, progress.number, plan):
+        for batch in batches(file, feed, mapping, progress.started_at, progress.number, plan, rules):
             # While one batch is committed, the next is read.
             if under_way is not None:
                 progress = under_way.result()

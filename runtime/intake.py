@@ -125,7 +125,7 @@ async def _entries(message: Msg, door: Door) -> list[Entry]:
     except FeedError as error:
         [first, *_] = error.problems
         raise _Poison(first.code, f"{first.pointer or '/'}: {first.detail}") from None
-    admitted = admit(door.workspace().plans, records, payload.received_at)
+    admitted = admit(door.workspace().plans, records, payload.received_at, door.workspace().rules)
     if admitted.aside:
         await door.put_aside(admitted.aside)
     return admitted.entries

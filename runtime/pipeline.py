@@ -12,15 +12,17 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from adapters.erasure import destroy_person, forget_deletions
 from adapters.log.append import append
 from adapters.log.read import listen, read_head, read_sources, wait_for_append
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.definitions import apply_definitions, load_workspace
-from adapters.projections.outbound import apply_outbound
+from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
 from adapters.projections.people import load_state, next_due, profiles_due, save
 from domain.configuration import TOPIC_PREFIX
-from domain.records import Entry, Row, derive_id, node_id, record_of
-from domain.step import Inbound, Plan, identifiers_of, step
+from domain.erasure import REQUESTED, decode_request
+from domain.records import Entry, Row, derive_id, record_of
+from domain.step import Inbound, Outcome, Plan, nodes_of, step
 from runtime.definitions import Definitions, plan_of
 from runtime.failpoints import failpoint
 
@@ -88,30 +90,43 @@ class Pipeline:
     def _take_in(self, connection: Connection, plan: Plan, rows: list[Row]) -> list[Row]:
         """Folds the rows up to the next definition; fewer where very many timers fall due among them."""
         rows = rows[: next((i for i, r in enumerate(rows) if r.topic.startswith(TOPIC_PREFIX)), len(rows))]
+        # What follows an erasure is read by the keys that it leaves.
+        rows = rows[: next((i for i, r in enumerate(rows, 1) if r.topic == REQUESTED), len(rows))]
         due = profiles_due(connection, rows[-1].recorded_at, BATCH_DUE)
         taken = rows
         if len(due) == BATCH_DUE:
             taken = rows[: bisect_left([row.recorded_at for row in rows], due[-1][1])]
         inbound = [_inbound(row, plan) for row in (taken or rows[:1])]
         if not taken:
-            inbound[0] = inbound[0]._replace(record=None)
-        nodes = {node_id(identifier) for identifier in identifiers_of(inbound)}
-        state = load_state(connection, nodes, {profile for profile, _ in due})
+            inbound[0] = inbound[0]._replace(record=None, erase=None)
+        state = load_state(connection, nodes_of(inbound), {profile for profile, _ in due})
         outcome = step(plan, inbound, state)
         save(connection, state, outcome)
-        apply_outbound(
-            connection, [row for row in taken if row.topic.startswith("outbound.") and not row.erased]
-        )
-        if outcome.entries:
-            failpoint("pipeline.before_append")
+        apply_outbound(connection, taken)
+        if self._follow is append:
+            self._append(connection, taken, outcome)
+        elif outcome.entries:
             self._follow(connection, outcome.entries)
         return taken
+
+    def _append(self, connection: Connection, taken: list[Row], outcome: Outcome) -> None:
+        """Appends what follows, and then destroys the keys of whom it erased, and of deletions that are done."""
+        entries = [*outcome.entries, *(entry for erasure in outcome.erased for entry in erasure.entries)]
+        last = 0
+        if entries:
+            failpoint("pipeline.before_append")
+            last = append(connection, entries).last_position
+        for erasure in outcome.erased:
+            destroy_person(connection, erasure, last)
+            failpoint("pipeline.erased")
+        forget_deletions(connection, [row for row in taken if row.topic in OUTCOME_TOPICS])
 
 
 def _inbound(row: Row, plan: Plan) -> Inbound:
     said = row.topic.startswith(_INBOUND) and not row.erased
     record = plan.rules.understood(record_of(row.state)) if said else None
-    return Inbound(row.position, row.recorded_at, record)
+    erase = decode_request(row.state) if row.topic == REQUESTED else None
+    return Inbound(row.position, row.recorded_at, record, row.subject, erase)
 
 
 def run_pipeline(engine: Engine, definitions: Definitions, stop: Event) -> None:
@@ -126,6 +141,19 @@ def run_pipeline(engine: Engine, definitions: Definitions, stop: Event) -> None:
         while not stop.is_set():
             if pipeline.turn() == 0 and not _tick_if_due(engine):
                 wait_for_append(lead, _patience(engine))
+
+
+def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool]) -> None:
+    """Where no process leads, takes in what is there until `done`; where one does, leaves it to that one."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
+        if not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+            return
+        try:
+            pipeline = Pipeline(engine, definitions)
+            while not done() and pipeline.turn():
+                pass
+        finally:
+            lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEAD})
 
 
 def _tick_if_due(engine: Engine) -> bool:

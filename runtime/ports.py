@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from adapters.log.append import Appended
 from adapters.quarantine import Quarantined
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry, Record
 from domain.tracking_plan import PlanOfFeed
 from feeds.feed import FeedFormat, Payload
@@ -29,7 +30,7 @@ class WorkspaceView:
 
     `unusable` names feeds whose secret is not to be had, and why. `parsers` has every feed's own reader of
     payloads, for what comes in by a way that is trusted already. `plans` has the tracking plan of each feed that
-    has one.
+    has one, `rules` say which identifier leads a record.
     """
 
     write_keys: Mapping[str, str]
@@ -38,6 +39,7 @@ class WorkspaceView:
     unusable: Mapping[str, str]
     parsers: Mapping[str, Parse]
     plans: Mapping[str, PlanOfFeed] = field(default_factory=dict)
+    rules: Rules = DEFAULT_RULES
 
     def feed_of(self, write_key: str) -> str | None:
         """The feed with this write key. Every key is compared, so time tells nothing about any of them."""

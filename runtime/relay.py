@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.connection import connect
+from adapters.bus.forget import forget_subjects, sweep_queue
 from adapters.bus.publish import Message, publish_batch
 from adapters.bus.sole_writer import SoleWriter
 from adapters.bus.streams import IN, LOG, OUT, Stream, ensure_streams
@@ -26,12 +27,15 @@ from adapters.log.witness import line_of
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.outbound import closed, pending_positions
 from domain.configuration import TOPIC_PREFIX
+from domain.erasure import ERASED, decode_erased
 from domain.outbound import Outbound
 from domain.records import Row
 from runtime.failpoints import failpoint
 from runtime.signals import stop_on_signals
 
 CHECKPOINT: Final = "relay"
+#: Up to which count of erasures the work queues' files were removed.
+CLEARED: Final = "work queues cleared"
 BATCH_ROWS: Final = 1_000
 IDLE_WAIT_S: Final = 1.0
 #: Where the heads of the hash chain are published.
@@ -71,6 +75,7 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
         while not stop.is_set():
             rows = await asyncio.to_thread(_read, engine, position)
             if not rows:
+                await _clear(engine, js)
                 if time.monotonic() - swept > SWEEP_S:
                     await _sweep(engine, js, position)
                     swept = time.monotonic()
@@ -82,6 +87,7 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
             messages = [message for row in rows for message in _log_messages(row)]
             await copy.publish(messages + await asyncio.to_thread(_head_messages, engine, position, rows))
             failpoint("relay.published")
+            await _forget(js, rows)
             with engine.begin() as connection:
                 move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
             failpoint("relay.checkpointed")
@@ -138,7 +144,7 @@ def _outbound_of(engine: Engine, rows: list[Row]) -> list[Message]:
 
 
 def _log_messages(row: Row) -> list[Message]:
-    if row.erased:
+    if row.erased or (row.topic == "outbound.requested" and row.subject == row.stream_id):
         return []
     kind, _, name = row.topic.partition(".")
     if row.topic.startswith(TOPIC_PREFIX):
@@ -201,6 +207,25 @@ def _outbound_messages(connection: Connection, rows: list[Row], again: str = "")
         subject = f"roundtrip.out.{token(several[0].connection)}"
         messages.append(Message(subject, msgspec.json.encode(several), headers))
     return messages
+
+
+async def _forget(js: JetStreamContext, rows: list[Row]) -> None:
+    """Has NATS forget whom these rows erase: all that was said of them before has been published by now."""
+    nodes = {node for row in rows if row.topic == ERASED for node in decode_erased(row.state).nodes}
+    if nodes:
+        count = await forget_subjects(js, nodes)
+        log.info("messages of erased persons overwritten", messages=count)
+
+
+async def _clear(engine: Engine, js: JetStreamContext) -> None:
+    """After keys were destroyed, the work queues' files go as soon as nothing waits in them."""
+    with engine.connect() as connection:
+        erasures = connection.execute(text("SELECT erasures FROM log_head")).scalar_one()
+        cleared = read_checkpoint(connection, CLEARED)
+    if cleared == erasures or not all([await sweep_queue(js, name) for name in (IN, OUT)]):
+        return
+    with engine.begin() as connection:
+        move_checkpoint(connection, CLEARED, cleared, erasures)
 
 
 async def _sweep(engine: Engine, js: JetStreamContext, position: int) -> None:

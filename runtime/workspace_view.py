@@ -9,6 +9,7 @@ from domain.tracking_plan import plans_of_feeds
 from domain.workspace import SecretRef, Workspace
 from feeds.feed import feed_format
 from feeds.segment import parse_message
+from runtime.identity_rules import rules_of
 from runtime.ports import Parse, Webhook, WorkspaceView
 
 #: The one feed format that is an API of its own and not a webhook.
@@ -39,7 +40,7 @@ def view_of(workspace: Workspace | None, environ: Mapping[str, str]) -> Workspac
             webhooks[name] = Webhook(format, secret)
     clock = workspace.clock if workspace else "wall"
     plans = plans_of_feeds(workspace.tracking_plans) if workspace else {}
-    return WorkspaceView(write_keys, webhooks, clock, unusable, parsers, plans)
+    return WorkspaceView(write_keys, webhooks, clock, unusable, parsers, plans, rules_of(workspace))
 
 
 def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str, str]:

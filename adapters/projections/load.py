@@ -60,18 +60,19 @@ def membership_rows(profiles: Iterable[Profile]) -> Iterable[bytes]:
             )
 
 
-def outbound_rows(states: Mapping[str, tuple[str, str, int, str, int]]) -> Iterable[bytes]:
-    """Rows of `outbound`: id → connection, batch, position, status, attempts."""
-    six = _columns(6)
-    for id, (connection, batch, position, status, attempts) in states.items():
+def outbound_rows(states: Mapping[str, tuple[str, str, int, str, int, str | None]]) -> Iterable[bytes]:
+    """Rows of `outbound`: id → connection, batch, position, status, attempts, profile."""
+    seven = _columns(7)
+    for id, (connection, batch, position, status, attempts, profile) in states.items():
         yield (
-            six
+            seven
             + _uuid(id)
             + _text(connection)
             + _uuid(batch)
             + _number(8, position)
             + _text(status)
             + _small(4, attempts)
+            + (_uuid(profile) if profile is not None else _NULL)
         )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from adapters.log.read import driver_of
+from domain.erasure import ERASED, Asked, decode_erased
 from domain.outbound import Outbound, Outcome
 from domain.records import Row
 
@@ -19,22 +20,37 @@ OUTCOME_TOPICS = {f"outbound.{status}": status for status in ("delivered", "dead
 
 
 def apply_outbound(connection: Connection, rows: Sequence[Row]) -> None:
-    """Folds rows in log order. An outcome of a record nobody requested changes nothing."""
-    requested = [(row.position, _requested(row.state)) for row in rows if row.topic == "outbound.requested"]
+    """Folds rows in log order. An outcome of a record nobody requested changes nothing.
+
+    A request to delete somebody stands in the erasure's own record, since its row can soon be read by nobody.
+    """
+    requested = [
+        (row.position, _requested(row.state))
+        for row in rows
+        if row.topic == "outbound.requested" and not row.erased and row.subject != row.stream_id
+    ]
+    asked = [one for row in rows if row.topic == ERASED for one in deletions(row)]
     outcomes = [_outcome(row.state) for row in rows if row.topic in OUTCOME_TOPICS]
     with driver_of(connection).cursor(binary=True) as cursor:
         if requested:
             cursor.execute(
-                "INSERT INTO outbound (id, connection, batch, position, status, attempts)"
+                "INSERT INTO outbound (id, connection, batch, position, profile, status, attempts)"
                 " SELECT *, 'pending', 0"
-                " FROM unnest(%b::text[]::uuid[], %b::text[], %b::text[]::uuid[], %b::bigint[])"
+                " FROM unnest(%b::text[]::uuid[], %b::text[], %b::text[]::uuid[], %b::bigint[], %b::text[]::uuid[])"
                 " ON CONFLICT (id) DO NOTHING",
                 (
                     [outbound.id for _, outbound in requested],
                     [outbound.connection for _, outbound in requested],
                     [outbound.batch for _, outbound in requested],
                     [position for position, _ in requested],
+                    [outbound.profile for _, outbound in requested],
                 ),
+            )
+        for position, one in asked:
+            cursor.execute(
+                "INSERT INTO outbound (id, connection, batch, position, status, attempts)"
+                " VALUES (%b::text::uuid, %b, %b::text::uuid, %b, 'pending', 0) ON CONFLICT (id) DO NOTHING",
+                (one.id, one.connection, one.batch, position),
             )
         if outcomes:
             cursor.execute(
@@ -47,6 +63,12 @@ def apply_outbound(connection: Connection, rows: Sequence[Row]) -> None:
                     [outcome.attempts for outcome in outcomes],
                 ),
             )
+
+
+def deletions(row: Row) -> list[tuple[int, Asked]]:
+    """The requests to delete stand right before the erasure's record, in its order."""
+    asked = decode_erased(row.state).asked
+    return [(row.position - len(asked) + n, one) for n, one in enumerate(asked)]
 
 
 def pending_positions(connection: Connection, upto: int) -> list[int]:

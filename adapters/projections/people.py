@@ -19,7 +19,27 @@ _PLACE: Final = b"profile"
 def load_state(connection: Connection, nodes: Collection[str], due: Collection[str]) -> State:
     """The part of the graph that these nodes are in, its profiles, and the profiles in `due`."""
     graph = load_graph(connection, nodes)
-    return State(graph, load_profiles(connection, {*graph.values(), *due}))
+    return State(graph, load_profiles(connection, {*graph.values(), *due}), load_gone(connection, nodes))
+
+
+def load_gone(connection: Connection, nodes: Collection[str]) -> dict[str, int]:
+    """Node id → the position below which it was somebody's who was erased there, for nodes of the erased."""
+    if not nodes:
+        return {}
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT subject::text, gone_before FROM subject_key"
+            " WHERE subject = ANY(%b::text[]::uuid[]) AND gone_before IS NOT NULL",
+            (list(nodes),),
+        )
+        return dict(cursor.fetchall())
+
+
+def load_all_gone(connection: Connection) -> dict[str, int]:
+    """As `load_gone`, of everybody who was erased."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute("SELECT subject::text, gone_before FROM subject_key WHERE gone_before IS NOT NULL")
+        return dict(cursor.fetchall())
 
 
 def load_graph(connection: Connection, nodes: Collection[str]) -> dict[str, str]:
@@ -67,6 +87,12 @@ def next_due(connection: Connection) -> int | None:
 def save(connection: Connection, state: State, outcome: Outcome) -> None:
     """Writes what a step has changed, within the connection's transaction."""
     with driver_of(connection).cursor(binary=True) as cursor:
+        # Whoever was erased may have begun anew since.
+        for erasure in outcome.erased:
+            nodes = list(erasure.nodes)
+            cursor.execute("DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
+            cursor.execute("DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (nodes,))
+            cursor.execute("DELETE FROM outbound WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
         if outcome.merged:
             cursor.execute(
                 "DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(outcome.merged),)

@@ -67,7 +67,9 @@ outbound = Table(
     Column("position", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("profile", Uuid),
 )
+Index("outbound_profile", outbound.c.profile)
 Index("outbound_pending", outbound.c.position, postgresql_where=outbound.c.status == "pending")
 
 #: Which NATS streams the relay has filled: a stream made at another time is a stream that was lost.

@@ -1,6 +1,7 @@
 """The embedded NATS server with JetStream: a real server from a wheel, as our own child, on a free port.
 
 The streams lie in `<home>/nats`, the log in `<home>/nats.log`, the access token in `<home>/nats-token`.
+What the streams hold is encrypted on disk by the key in `<home>/nats-key`.
 It listens on 127.0.0.1 only. When this process dies, the server ends by itself.
 """
 
@@ -108,7 +109,8 @@ class EmbeddedNats:
 
     def _run(self, held: Claim) -> None:
         configuration = self.home / "nats.conf"
-        replace(configuration, _configuration(self.store, self.log, self.port or -1, self._token))
+        key = read_or_create(self.home / "nats-key", lambda: secrets.token_hex(32))
+        replace(configuration, _configuration(self.store, self.log, self.port or -1, self._token, key))
         with open_log(self.log) as log:
             self._child = start_child(
                 [str(nats_program()), "-c", str(configuration)],
@@ -173,7 +175,7 @@ def nats_program() -> Path:
     )
 
 
-def _configuration(store: Path, log: Path, port: int, token: str) -> str:
+def _configuration(store: Path, log: Path, port: int, token: str, key: str) -> str:
     return f"""\
 server_name: roundtrip
 host: 127.0.0.1
@@ -182,6 +184,8 @@ max_payload: {_LARGEST_MESSAGE}
 authorization {{ token: {json.dumps(token)} }}
 jetstream {{
   store_dir: {json.dumps(str(store))}
+  cipher: aes
+  key: {json.dumps(key)}
   max_file_store: {_LARGEST_STORE}
   sync_interval: "{_SYNC_SECONDS}s"
 }}

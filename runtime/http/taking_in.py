@@ -40,7 +40,7 @@ async def take_in(
         now = ports.now()
         items = [quarantined(feed, one, headers, now) for one in refused]
         await set_aside(ports.append, ports.put_aside, items)
-    admitted = admit(ports.workspace().plans, records, ports.now())
+    admitted = admit(ports.workspace().plans, records, ports.now(), ports.workspace().rules)
     if admitted.aside:
         await ports.put_aside(admitted.aside)
     appended = await ports.append(admitted.entries)

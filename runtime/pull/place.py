@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from adapters.log.append import append
 from adapters.log.read import read_positions
 from adapters.quarantine import Quarantined, put_aside
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry, Record, derive_id
 from feeds.feed import Line, Refused
 from runtime.admission import Plans, admit
@@ -78,6 +79,7 @@ def commit(
     place: Place,
     received_at: int,
     plans: Plans = MappingProxyType({}),
+    rules: Rules = DEFAULT_RULES,
 ) -> Place:
     """Takes in what was pulled, and moves the offset on, both or neither. Raises `OvertakenError`."""
     records: list[Record] = []
@@ -89,7 +91,7 @@ def commit(
     offset = next((line.offset for _, line in reversed(pulled) if line.offset), place.offset)
     moved = Place(offset, place.version + 1)
     told = msgspec.json.encode({"feed": feed, "offset": moved.offset})
-    admitted = admit(plans, records, received_at)
+    admitted = admit(plans, records, received_at, rules)
     entries = admitted.entries + [told_of(item) for item in aside]
     entries.append(Entry(_stream(feed), moved.version, f"stream.{feed}", None, told))
     with engine.begin() as connection:

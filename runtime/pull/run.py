@@ -16,6 +16,7 @@ from adapters.projections.definitions import load_workspace
 from domain.tracking_plan import plans_of_feeds
 from domain.workspace import FILES, Workspace
 from feeds.feed import Stream, feed_format
+from runtime.identity_rules import rules_of
 from runtime.pull.place import lock_key
 from runtime.pull.stream import Source, pull
 from runtime.signals import stop_on_signals
@@ -44,7 +45,7 @@ def sources_of(workspace: Workspace | None, environ: Mapping[str, str]) -> dict[
         if missing:
             log.error("feed cannot be pulled", feed=name, reason=missing)
             continue
-        found[name] = Source(name, stream, feed.settings, secret, plans.get(name))
+        found[name] = Source(name, stream, feed.settings, secret, plans.get(name), rules_of(workspace))
     return found
 
 

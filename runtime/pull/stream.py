@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.tracking_plan import PlanOfFeed
 from feeds.feed import Line, MalformedError, Problem, Stream, StreamRequest
 from runtime.pull.lines import LINE_LIMIT, batches, split
@@ -37,6 +38,7 @@ class Source(NamedTuple):
     settings: Mapping[str, Any]
     secret: str
     plan: PlanOfFeed | None = None
+    rules: Rules = DEFAULT_RULES
 
 
 class RefusedError(Exception):
@@ -79,7 +81,7 @@ async def _taken(engine: Engine, source: Source, place: Place, stop: asyncio.Eve
             if pulled:
                 plans = {} if source.plan is None else {source.feed: source.plan}
                 place = await asyncio.to_thread(
-                    commit, engine, source.feed, pulled, place, received_at, plans
+                    commit, engine, source.feed, pulled, place, received_at, plans, source.rules
                 )
                 yield place
             if stop.is_set():

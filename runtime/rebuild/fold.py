@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ from domain.records import Entry, record_of
 from domain.step import Fold, Inbound, State
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.plans import Plans
-from runtime.rebuild.scan import COMPARED, Kind, decode_followed
+from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
 
 #: Derived records are taken out of the fold after so many rows.
 _DRAIN: Final = 2_000
@@ -39,6 +39,7 @@ class OutboundState(NamedTuple):
     position: int
     status: str
     attempts: int
+    profile: str | None
 
 
 class Lone(NamedTuple):
@@ -89,11 +90,11 @@ def digest_of(state: bytes) -> bytes:
 class ShardFold:
     """Takes in the rows of one shard, in order, and has its state at the end."""
 
-    def __init__(self, plans: Plans, clock: Clock, goal: int) -> None:
+    def __init__(self, plans: Plans, clock: Clock, goal: int, gone: Mapping[str, int] = {}) -> None:
         self._plans = plans
         self._clock = clock
         self._goal = goal
-        self.state = State({}, {})
+        self.state = State({}, {}, gone)
         self.outbound: dict[str, OutboundState] = {}
         self.comparing = Comparing()
         self._fold: Fold | None = None
@@ -110,8 +111,9 @@ class ShardFold:
                 self._pass_definitions(position)
             fold = self._fold or self._begin(position)
             assert self._rules is not None
-            record = self._rules.understood(record_of(state))
-            fold.apply(Inbound(position, recorded_at, record))
+            subject = state[:SUBJECT_BYTES].decode().strip() or None
+            record = self._rules.understood(record_of(state[SUBJECT_BYTES:]))
+            fold.apply(Inbound(position, recorded_at, record, subject))
             self._undrained += 1
             if self._undrained >= _DRAIN:
                 self._drain()
@@ -122,7 +124,8 @@ class ShardFold:
         elif kind == Kind.REQUESTED:
             asked = _requested(state)
             self.outbound.setdefault(
-                asked.id, OutboundState(asked.connection, asked.batch, position, "pending", 0)
+                asked.id,
+                OutboundState(asked.connection, asked.batch, position, "pending", 0, asked.profile or None),
             )
         else:
             outcome = _outcome(state)

@@ -13,14 +13,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from adapters.log.read import DERIVED
-from adapters.projections.outbound import OUTCOME_TOPICS
+from adapters.projections.outbound import OUTCOME_TOPICS, deletions
 from domain.configuration import TOPIC_PREFIX
+from domain.erasure import ERASED
 from domain.identity_rules import DEFAULT_RULES
+from domain.outbound import Outbound
 from domain.records import RECORD_TYPES, Identifier, Row, node_id
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
 _FOLLOWED: Final = tuple(f"{kind}." for kind in DERIVED)
+#: Before a record's state stands its row's subject, as text.
+SUBJECT_BYTES: Final = 36
 #: Kinds of derived rows that are compared with those derived again: each is derived exactly once.
 COMPARED: Final = ("audience.", "profile.")
 
@@ -95,7 +99,22 @@ class Scan:
         if topic.startswith(INBOUND):
             if self._people:
                 self._record(row)
-        elif topic == "outbound.requested":
+        elif topic == ERASED:
+            # Requests to delete stand in the erasure's own row, as theirs can soon be read by nobody.
+            for position, asked in deletions(row):
+                told = Outbound(
+                    id=asked.id,
+                    connection=asked.connection,
+                    batch=asked.batch,
+                    profile="",
+                    audience="",
+                    change="delete",
+                    fields={},
+                    cause=position,
+                )
+                at = row._replace(position=position)
+                self._keep(at, Kind.REQUESTED, key_of(asked.id), msgspec.json.encode(told))
+        elif topic == "outbound.requested" and row.subject != row.stream_id:
             self._keep(row, Kind.REQUESTED, key_of(row.stream_id), row.state)
         elif topic in OUTCOME_TOPICS:
             self._keep(row, Kind.OUTCOME, key_of(row.stream_id), row.state)
@@ -116,7 +135,7 @@ class Scan:
         for other in keys[1:]:
             if other != first:
                 self.edges.add((first, other))
-        self._keep(row, Kind.RECORD, first, row.state)
+        self._keep(row, Kind.RECORD, first, (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state)
 
     def _keep(self, row: Row, kind: Kind, key: int, state: bytes) -> None:
         self.positions.append(row.position)

@@ -28,7 +28,7 @@ from adapters.projections.load import (
     outbound_rows,
     profile_rows,
 )
-from adapters.projections.people import seal_profiles
+from adapters.projections.people import load_all_gone, seal_profiles
 from runtime.embedded.die_with_parent import PR_SET_PDEATHSIG
 from runtime.failpoints import failpoint
 from runtime.rebuild.clock import Clock
@@ -72,6 +72,7 @@ class Worker:
         self._store = Store(setting.home, setting.secret)
         self._folding: tuple[Plans, Clock] | None = None
         self._shards: Shards | None = None
+        self._gone: dict[str, int] | None = None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -100,7 +101,10 @@ class Worker:
         """Folds one shard and writes its part of the tables; how many rows it had."""
         if self._folding is None:
             self._folding = (Plans(changes_of(self._store)), self._store.clock())
-        fold = ShardFold(*self._folding, self._setting.goal)
+        if self._gone is None:
+            with self._engine.begin() as connection:
+                self._gone = load_all_gone(connection)
+        fold = ShardFold(*self._folding, self._setting.goal, self._gone)
         rows = 0
         shards = self._known_shards().count
         for rows, row in enumerate(self._store.rows_of(shard, shards, self._setting.ranges), 1):  # noqa: B007

@@ -11,6 +11,7 @@ from adapters.database import open_database
 from adapters.keys.destruction import destroy_keys
 from adapters.keys.local import LocalKeys
 from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
+from adapters.keys.rotation import rewrap
 from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_rows
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
@@ -166,3 +167,20 @@ def test_quarantine_is_sealed_item_by_item(engine: Engine, other: Engine) -> Non
         put_aside(connection, item)
     with other.connect() as connection:
         assert find_aside(connection, BOB) == item
+
+
+def test_a_rotated_master_key_makes_the_old_one_useless(database: str, engine: Engine) -> None:
+    add(engine, ("a", ANN), ("b", BOB))
+    with engine.begin() as connection:
+        erase(connection, BOB)
+    new = bytes(range(100, 132))
+    both = LocalKeys([new, bytes(range(32))])
+    assert (rewrap(engine, both), rewrap(engine, both)) == (1, 0)
+    for keys, expected in ((LocalKeys([new]), ['{"name":"a"}', None]), (KEYS, None)):
+        reader = open_database(database, application="test", keys=keys)
+        if expected is None:
+            with pytest.raises(KeyManagementError):
+                rows(reader)
+        else:
+            assert says(reader) == expected
+        reader.dispose()

@@ -8,7 +8,7 @@ import msgspec
 
 from domain.profiles import Profile, decode_profile, encode_profile
 from domain.records import Entry, Identifier, Record, RecordType, node_id
-from domain.step import Inbound, Outcome, Plan, State, identifiers_of, step
+from domain.step import Inbound, Outcome, Plan, State, nodes_of, step
 
 HOUR = 3_600_000_000
 
@@ -22,14 +22,22 @@ class Memory:
         self.profiles: dict[str, bytes] = {}
         self.memberships: dict[tuple[str, str], tuple[int, int]] = {}
         self.entries: list[Entry] = []
+        self.gone: dict[str, int] = {}
+        self.erased: list[Entry] = []
 
     def take_in(self, rows: Sequence[Inbound]) -> Outcome:
-        nodes = {node_id(identifier) for identifier in identifiers_of(rows)}
+        nodes = nodes_of(rows)
         graph = {node: self.graph[node] for node in nodes if node in self.graph}
         loaded = {id: decode_profile(state) for id, state in self.profiles.items()}
         due = {id for id, p in loaded.items() if p.due is not None and p.due <= rows[-1].recorded_at}
-        state = State(graph, {id: loaded[id] for id in {*graph.values(), *due}})
+        gone = {node: self.gone[node] for node in nodes if node in self.gone}
+        state = State(graph, {id: loaded[id] for id in {*graph.values(), *due}}, gone)
         outcome = step(self.plan, rows, state)
+        for erasure in outcome.erased:
+            self.erased += erasure.entries
+            for node in erasure.nodes:
+                self.graph.pop(node, None)
+                self.profiles.pop(node, None)
         for id in outcome.merged:
             self.profiles.pop(id, None)
         for id in outcome.changed:

@@ -1,0 +1,182 @@
+"""Erasing a person: asks for it in the log, waits until every reader has done its part, and certifies that.
+
+Asked again, it goes on where it was: what is done is done, and the certificate is the same but for what was pending.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, text
+
+from adapters.history.tables import History
+from adapters.log.append import append
+from adapters.log.chain import read_chain_head
+from adapters.log.read import read_positions
+from adapters.projections.checkpoint import read_checkpoint
+from domain.erasure import EraseRequest, SubjectErased, decode_erased, request_entry
+from domain.identifiers import read_identifier
+from domain.records import Identifier, Row, derive_id, node_id
+from runtime.definitions import Definitions
+from runtime.failpoints import failpoint
+from runtime.pipeline import lead_alone
+from runtime.relay import CHECKPOINT as RELAY
+from runtime.relay import CLEARED
+
+_POLL_S: Final = 0.2
+
+
+class EraseError(ValueError):
+    """Nobody can be erased by what was said, or nobody is there to do it. The message names the mend."""
+
+
+def parse_identifier(said: str) -> Identifier:
+    """`kind:value`, as `email:ann@example.com`. Raises `EraseError`."""
+    kind, colon, value = said.partition(":")
+    found = read_identifier(kind, value) if kind and colon else None
+    if found is None:
+        raise EraseError("this is no identifier; write KIND:VALUE, as user_id:u-17 or email:ann@example.com")
+    return found
+
+
+def request_erasure(connection: Connection, identifier: Identifier, asked_by: str) -> str:
+    """Asks for the person's erasure, once for as long as there is somebody; the erasure's id.
+
+    Raises `EraseError` where nobody is, or ever was, known by the identifier.
+    """
+    node = node_id(identifier)
+    row = connection.execute(
+        text(
+            "SELECT k.erased_at, k.wrapped IS NOT NULL OR EXISTS (SELECT FROM identity WHERE node = n.node) AS known"
+            " FROM (SELECT CAST(:node AS uuid) AS node) n LEFT JOIN subject_key k ON k.subject = n.node"
+        ),
+        {"node": node},
+    ).one()
+    if not row.known:
+        if row.erased_at is None:
+            raise EraseError("nobody is known by this identifier, so there is nobody to erase")
+        [last] = read_positions(connection, [row.erased_at])
+        return last.stream_id
+    id = derive_id("erasure", node, str(row.erased_at or 0))
+    asked = hashlib.sha256(asked_by.encode()).hexdigest()
+    append(connection, [request_entry(EraseRequest(id=id, node=node, asked_by=asked))])
+    return id
+
+
+def erase_person(
+    engine: Engine,
+    definitions: Definitions,
+    history: History,
+    identifier: Identifier,
+    asked_by: str,
+    wait_s: float,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """The certificate. Waits at most `wait_s` seconds for each of those who have to do their part; what is not
+    done by then is `pending` in it, and is done when they run. Raises `EraseError`."""
+    with engine.begin() as connection:
+        id = request_erasure(connection, identifier, asked_by)
+    failpoint("erase.requested")
+    report("asked for in the log; waiting for the pipeline")
+    lead_alone(engine, definitions, lambda: _erased(engine, id) is not None)
+    if not _wait(lambda: _erased(engine, id) is not None, wait_s):
+        raise EraseError("the pipeline does not get to it; see that `roundtrip pipeline` runs, and ask again")
+    failpoint("erase.erased")
+    row = _erased(engine, id)
+    assert row is not None
+    report("keys destroyed, projections removed; waiting for NATS, the lake and the destinations")
+    _wait(lambda: not _pending(engine, history, row), wait_s)
+    return certificate(engine, history, id)
+
+
+def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
+    """What an erasure has done, as it stands now. Raises `EraseError` where there is none with this id."""
+    row = _erased(engine, id)
+    if row is None:
+        raise EraseError(f"no erasure {id} has been done")
+    said = decode_erased(row.state)
+    with engine.connect() as connection:
+        [requested] = read_positions(connection, [said.requested])
+        head = read_chain_head(connection)
+        destroyed = _destroyed(connection, said, row.position)
+        statuses = _statuses(connection, said)
+    pending = _pending(engine, history, row)
+    return {
+        "erasure": id,
+        "asked_by_sha256": said.asked_by,
+        "requested": {"position": said.requested, "at": _time(requested.recorded_at)},
+        "erased": {"position": row.position, "at": _time(row.recorded_at)},
+        "profile": said.profile or None,
+        "identifiers": said.nodes,
+        "audiences_left": said.audiences,
+        "keys_destroyed": destroyed,
+        "destinations_asked": [{"connection": a.connection, "status": statuses[a.id]} for a in said.asked],
+        "destinations_unable": said.unable,
+        "pending": pending,
+        "complete": not pending and destroyed == len(said.nodes),
+        "log_head": {"position": head.position, "digest": head.digest.hex()},
+    }
+
+
+def _erased(engine: Engine, id: str) -> Row | None:
+    with engine.connect() as connection:
+        position = connection.execute(
+            text("SELECT position FROM log_stream WHERE stream_id = CAST(:id AS uuid) AND version = 2"),
+            {"id": id},
+        ).scalar()
+        return read_positions(connection, [position])[0] if position is not None else None
+
+
+def _pending(engine: Engine, history: History, row: Row) -> list[str]:
+    """Who has not done their part yet."""
+    said = decode_erased(row.state)
+    with engine.connect() as connection:
+        erasures = connection.execute(text("SELECT erasures FROM log_head")).scalar_one()
+        relayed = read_checkpoint(connection, RELAY) >= row.position
+        cleared = read_checkpoint(connection, CLEARED) == erasures
+        open_ = [id for id, status in _statuses(connection, said).items() if status == "pending"]
+    pending = []
+    if not relayed:
+        pending.append("NATS: the relay has not come to it")
+    elif not cleared:
+        pending.append("NATS: something waits in a work queue")
+    written = [position for position in history.written().values() if position]
+    if written and min(written) < row.position:
+        pending.append("lake: the history has not come to it")
+    if open_:
+        pending.append(f"destinations: {len(open_)} have not answered")
+    return pending
+
+
+def _destroyed(connection: Connection, said: SubjectErased, position: int) -> int:
+    """Of how many of the person's subjects nothing up to the erasure can be opened any more."""
+    query = text(
+        "SELECT count(*) FROM subject_key WHERE subject = ANY(CAST(:nodes AS uuid[])) AND erased_at >= :at"
+    )
+    return int(connection.execute(query, {"nodes": said.nodes, "at": position}).scalar_one())
+
+
+def _statuses(connection: Connection, said: SubjectErased) -> dict[str, str]:
+    ids = [asked.id for asked in said.asked]
+    found = connection.execute(
+        text("SELECT id::text, status FROM outbound WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids}
+    )
+    known = {row.id: row.status for row in found}
+    return {id: known.get(id, "pending") for id in ids}
+
+
+def _wait(holds: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat()
