@@ -1,6 +1,6 @@
 """Where the lake is: a directory of this machine, or a prefix of an object store, always told as a URL.
 
-An object store's credentials are in that store's own environment variables (AWS_…, GOOGLE_…, AZURE_…).
+An object store's credentials are in that store's own environment variables (AWS_…, GOOGLE_…).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import obstore
 import obstore.store
 from obstore.store import ObjectStore
 
-SCHEMES: Final = ("s3", "gs", "az", "abfss", "file")
+SCHEMES: Final = ("s3", "gs", "file")
 
 
 class PlaceError(ValueError):
