@@ -27,9 +27,8 @@ from adapters.lake.errors import LakeError
 from adapters.log.witness import WitnessError
 from domain.audiences.definition import InvalidAudiences
 from runtime.audiences.bulk import HistoryBehindError
-from runtime.audiences.explain import NobodyError
 from runtime.audiences.export import ExportFormatError
-from runtime.commands import audience, connection, deliveries, feed, imports, tracking_plan
+from runtime.commands import audience, connection, deliveries, feed, imports, profile, tracking_plan
 from runtime.commands import connector as connector_commands
 from runtime.commands.erase import erase
 from runtime.commands.import_file import import_file
@@ -46,11 +45,13 @@ from runtime.log_archive import ArchiveError
 from runtime.log_export import ExportError
 from runtime.log_tail import PlaceError
 from runtime.migrate import MigrationError
+from runtime.profiles import NobodyError
 from runtime.rebuild.errors import RebuildError
 from runtime.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(audience.app, name="audience")
+app.add_typer(profile.app, name="profile")
 app.add_typer(feed.app, name="feed")
 app.add_typer(connector_commands.app, name="connector")
 app.add_typer(connection.app, name="connection")

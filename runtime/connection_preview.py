@@ -19,8 +19,8 @@ from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.routing import Destination, Routed, route
 from domain.workspace import Connection, Workspace
-from runtime.audiences.explain import NobodyError, person_of
 from runtime.definitions import destination_of
+from runtime.profiles import NobodyError, person_of
 
 #: Stands in a request where a secret would.
 HIDDEN: Final = "REDACTED"

@@ -56,7 +56,8 @@ class Ports:
     microseconds; `now` is the wall's time in microseconds. `refresh` brings `workspace` up to date, for whoever
     meets a feed that it does not know. `put_aside` keeps what was refused of a payload. `public_url` is where
     others call us, as `https://cdp.example.com`; empty where that is the address that the server sees. `full` says
-    that the log has no room for more to wait."""
+    that the log has no room for more to wait. `profile` shows whoever `KIND:VALUE` names, and raises `NobodyError`
+    where that is nobody."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -66,5 +67,6 @@ class Ports:
     put_aside: Callable[[Sequence[Quarantined]], Awaitable[None]]
     now: Callable[[], int]
     api_token: str
+    profile: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""
     full: Callable[[], bool] = lambda: False

@@ -33,6 +33,7 @@ from runtime.intake import Door, run_intake
 from runtime.outcomes import run_outcomes
 from runtime.pipeline import tick
 from runtime.ports import Ports, WorkspaceView
+from runtime.profiles import show_profile
 from runtime.settings import Settings
 from runtime.signals import stop_on_signals
 from runtime.status import read_status
@@ -84,6 +85,9 @@ class _Door:
 
     async def status(self) -> dict[str, Any]:
         return await self._asking(read_status, self._engine)
+
+    async def profile(self, who: str) -> dict[str, Any]:
+        return await self._asking(lambda said: show_profile(self._engine, said), who)
 
     async def advance_clock(self, to_us: int) -> int:
         return await self._asking(self._advance, to_us)
@@ -145,6 +149,7 @@ async def run_serve(
         put_aside=door.put_aside,
         now=lambda: time.time_ns() // 1_000,
         api_token=settings.api_token,
+        profile=door.profile,
         public_url=settings.public_url,
         full=commit.full,
     )

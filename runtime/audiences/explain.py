@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
-from adapters.projections.people import load_graph, load_profiles
 from domain.audiences.evaluation import Person, compile_audiences
 from domain.audiences.explanation import Clause, explain
-from domain.identifiers import read_identifier
-from domain.profiles import Profile
-from domain.records import node_id
 from runtime.pipeline import CHECKPOINT
+from runtime.profiles import NobodyError, person_of
 
 
 class Explained(NamedTuple):
@@ -23,10 +20,6 @@ class Explained(NamedTuple):
 
     position: int
     clause: Clause
-
-
-class NobodyError(LookupError):
-    """What was given leads to nobody, or to no audience."""
 
 
 def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
@@ -49,16 +42,3 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
         profile.id,
     )
     return Explained(position, explain(declared[audience], compile_audiences(declared), person, now))
-
-
-def person_of(connection: Connection, said: str) -> Profile:
-    """The profile of `KIND:VALUE`. Raises `NobodyError`."""
-    kind, colon, value = said.partition(":")
-    identifier = read_identifier(kind, value) if colon else None
-    if identifier is None:
-        raise NobodyError(f"'{said}' names nobody; write KIND:VALUE, as user_id:u-17")
-    node = node_id(identifier)
-    found = load_graph(connection, [node])
-    if node not in found:
-        raise NobodyError(f"nobody is known by {kind}:{value}")
-    return load_profiles(connection, [found[node]])[found[node]]

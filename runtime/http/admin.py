@@ -50,12 +50,14 @@ def admin_routes(ports: Ports) -> list[Route]:
 
     return [
         Route("/healthz", health, methods=["GET"]),
-        Route("/v1/status", _guarded(ports, status), methods=["GET"]),
-        Route("/v1/clock", _guarded(ports, clock), methods=["POST"]),
+        Route("/v1/status", guarded(ports, status), methods=["GET"]),
+        Route("/v1/clock", guarded(ports, clock), methods=["POST"]),
     ]
 
 
-def _guarded(ports: Ports, endpoint: Endpoint) -> Endpoint:
+def guarded(ports: Ports, endpoint: Endpoint) -> Endpoint:
+    """The endpoint, for whoever has the API token."""
+
     async def guarded(request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), ports.api_token.encode()):

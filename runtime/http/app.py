@@ -21,6 +21,7 @@ from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import openapi_route
 from runtime.http.pressure import Pressure
 from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
+from runtime.http.profiles import profile_routes
 from runtime.http.segment import PATHS, segment_routes
 from runtime.http.segment_settings import BELOW
 from runtime.http.webhooks import webhook_routes
@@ -38,6 +39,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *mparticle_routes(ports),
             *webhook_routes(ports),
             *admin_routes(ports),
+            *profile_routes(ports),
             openapi_route(),
         ],
         exception_handlers={

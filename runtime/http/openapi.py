@@ -201,6 +201,7 @@ def _operators() -> dict[str, Schema]:
         "200": _answer("the log's time", _OBJECT),
         "409": _problem("this workspace's clock is the wall's"),
     }
+    who = [{"name": "who", "in": "path", "required": True, "schema": _TEXT}]
     to = {"type": "object", "required": ["to"], "properties": {"to": _TIME}}
     return {
         "/v1/status": {
@@ -213,6 +214,19 @@ def _operators() -> dict[str, Schema]:
                     "503": unavailable,
                 },
             }
+        },
+        "/v1/profiles/{who}": {
+            "parameters": who,
+            "get": {
+                "summary": "What is known of the person that KIND:VALUE names",
+                "security": _API_TOKEN,
+                "responses": {
+                    "200": _answer("the profile, as of a position", _OBJECT),
+                    "401": _problem("the API token is missing or wrong"),
+                    "404": _problem("nobody is known by this identifier"),
+                    "503": unavailable,
+                },
+            },
         },
         "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, _API_TOKEN)},
         "/v1/openapi.json": {

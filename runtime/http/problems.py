@@ -29,6 +29,7 @@ _TITLES: Final = {
     503: ("unavailable", "The store does not answer"),
 }
 _ERRORS_SHOWN: Final = 100
+_PEOPLE: Final = "/v1/profiles/"
 
 
 def problem(
@@ -46,12 +47,17 @@ def problem(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.scope["path"],
+        "instance": _instance(request.scope["path"]),
         "request_id": request.state.request_id,
     }
     if errors:
         body["errors"] = [told(error) for error in errors[:_ERRORS_SHOWN]]
     return Response(msgspec.json.encode(body), status, dict(headers or {}), "application/problem+json")
+
+
+def _instance(path: str) -> str:
+    """The address without the person that it names."""
+    return _PEOPLE if path.startswith(_PEOPLE) else path
 
 
 def of_feed_error(request: Request, error: FeedError) -> Response:

@@ -24,11 +24,11 @@ from domain.audiences.definition import Audience
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
-from runtime.audiences.explain import NobodyError
 from runtime.cli import app
 from runtime.definitions import Definitions, WorkspaceError, apply_workspace, open_definitions
 from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
+from runtime.profiles import NobodyError
 from tests.keys import KEYS
 
 HOUR = 3_600_000_000

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from runtime.http.admin import admin_routes
 from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import document, openapi_route
+from runtime.http.profiles import profile_routes
 from runtime.http.segment import segment_routes
 from runtime.http.webhooks import webhook_routes
 from runtime.ports import Ports
@@ -21,9 +22,10 @@ def test_every_route_is_in_the_document() -> None:
         *mparticle_routes(ports),
         *webhook_routes(ports),
         *admin_routes(ports),
+        *profile_routes(ports),
         openapi_route(),
     ]
-    served = {(r.path, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
+    served = {(r.path_format, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
     paths: dict[str, Any] = document()["paths"]
     told = {(path, method) for path, item in paths.items() for method in item if method != "parameters"}
     assert told == served

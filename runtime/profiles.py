@@ -1,0 +1,82 @@
+"""What is known of one person, as the pipeline's position has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.people import load_graph, load_profiles
+from domain.identifiers import read_identifier
+from domain.profiles import Profile
+from domain.records import node_id
+from runtime.pipeline import CHECKPOINT
+from runtime.times import written
+
+
+class NobodyError(LookupError):
+    """What was given leads to nobody, or to no audience."""
+
+
+def show_profile(engine: Engine, said: str) -> dict[str, Any]:
+    """The profile of whoever `KIND:VALUE` names, and the position that it is as of. What decided stands beside
+    each value: the feed's priority, the source's time, the record's position.
+
+    Raises `NobodyError` where that is nobody.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        profile = person_of(connection, said)
+        position = read_checkpoint(connection, CHECKPOINT)
+    return {"position": position, **_shown(profile)}
+
+
+def person_of(connection: Connection, said: str) -> Profile:
+    """The profile of whoever `KIND:VALUE` names. Raises `NobodyError` where that is nobody."""
+    kind, colon, value = said.partition(":")
+    identifier = read_identifier(kind, value) if colon else None
+    if identifier is None:
+        raise NobodyError("this names nobody; write KIND:VALUE, as user_id:u-17")
+    node = node_id(identifier)
+    found = load_graph(connection, [node])
+    profiles = load_profiles(connection, found.values())
+    if node not in found or found[node] not in profiles:
+        raise NobodyError("nobody is known by this identifier, or the pipeline has not come to them yet")
+    return profiles[found[node]]
+
+
+def _shown(profile: Profile) -> dict[str, Any]:
+    return {
+        "profile": profile.id,
+        "created": profile.created,
+        "latest": profile.latest,
+        "identifiers": {
+            kind: [
+                {"value": value, "position": values[value]}
+                for value in sorted(values, key=values.__getitem__)
+            ]
+            for kind, values in sorted(profile.identifiers.items())
+        },
+        "attributes": {
+            name: {
+                "value": held.value,
+                "priority": held.priority,
+                "occurred_at": written(held.occurred_at),
+                "position": held.position,
+            }
+            for name, held in sorted(profile.attributes.items())
+        },
+        "consent": {
+            purpose: {
+                "given": held.given,
+                "occurred_at": written(held.occurred_at),
+                "position": held.position,
+            }
+            for purpose, held in sorted(profile.consent.items())
+        },
+        "memberships": {
+            audience: {"entered_at": written(membership.at), "position": membership.position}
+            for audience, membership in sorted(profile.memberships.items())
+        },
+        "sent": dict(sorted(profile.routed.items())),
+    }

@@ -1,0 +1,88 @@
+"""A person as the API and the command show them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from runtime.engines import running
+from tests.integration.conftest import WRITE_KEY, Roundtrip
+from tests.servers import REPOSITORY
+
+
+def send(roundtrip: Roundtrip, *calls: dict[str, Any]) -> None:
+    answer = roundtrip.http.post("/v1/batch", json={"batch": list(calls)}, auth=(WRITE_KEY, ""))
+    assert answer.status_code == 200, answer.text
+    roundtrip.settle()
+
+
+def ask(roundtrip: Roundtrip, who: str, token: str | None = None) -> Any:
+    credentials = {"Authorization": f"Bearer {token or roundtrip.ours.token}"}
+    return roundtrip.http.get(f"/v1/profiles/{quote(who, safe=':')}", headers=credentials)
+
+
+def test_a_person_is_shown_with_what_decided_by_every_identifier(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    user, anonymous = f"u/{run}", f"a-{run}"
+    at = "2026-01-05T02:00:00+00:00"
+    says = {"messageId": f"who-{run}", "timestamp": at, "anonymousId": anonymous, "userId": user}
+    consent = {"consent": {"categoryPreferences": {"push": True, "ads": False}}}
+    send(
+        roundtrip,
+        {"type": "identify", **says, "traits": {"plan": "pro", "seats": 3}, "context": consent},
+        {"type": "track", "event": "Order Completed", "messageId": f"buy-{run}", "anonymousId": anonymous},
+    )
+    shown = ask(roundtrip, f"user_id:{user}").json()
+    assert shown["identifiers"]["user_id"] == [{"value": user, "position": shown["created"]}]
+    assert shown["identifiers"]["anonymous_id"] == [{"value": anonymous, "position": shown["created"]}]
+    decided = {"priority": 10, "occurred_at": at, "position": shown["created"]}
+    assert shown["attributes"] == {"plan": {"value": "pro", **decided}, "seats": {"value": 3, **decided}}
+    assert {purpose: said["given"] for purpose, said in shown["consent"].items()} == {
+        "ads": False,
+        "push": True,
+    }
+    assert shown["memberships"].keys() == {"buyers", "consenting"}
+    assert shown["memberships"]["buyers"]["position"] == shown["latest"]
+    assert shown["latest"] <= shown["position"]
+    again = ask(roundtrip, f"anonymous_id:{anonymous}").json()
+    assert again.pop("position") >= shown["position"]
+    assert again.items() <= shown.items()
+
+
+def test_the_command_shows_what_the_api_shows(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    email = f"Zoë.{run}@example.com"
+    send(
+        roundtrip,
+        {"type": "identify", "userId": run, "messageId": run, "traits": {"email": email, "name": "Zoë"}},
+    )
+    engines = running(roundtrip.ours.home)
+    assert engines is not None
+    said = subprocess.run(
+        [sys.executable, "-m", "runtime.cli", "profile", "show", f"email:{email}"],
+        env={**os.environ, "ROUNDTRIP_HOME": str(roundtrip.ours.home)},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown, api = json.loads(said.stdout), ask(roundtrip, f"user_id:{run}").json()
+    assert shown.pop("position") <= api.pop("position")
+    assert shown == api
+
+
+def test_strangers_and_requests_without_token_are_told_nothing(roundtrip: Roundtrip) -> None:
+    stranger = uuid4().hex
+    for who, status in ((f"user_id:{stranger}", 404), (stranger, 404), (f"email:{stranger}", 404)):
+        answer = ask(roundtrip, who)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert stranger not in answer.text
+    refused = ask(roundtrip, f"user_id:{stranger}", token="wrong")
+    assert refused.status_code == 401
+    assert stranger not in refused.text
