@@ -134,7 +134,8 @@ def served() -> Iterator[Served]:
     ):
         Path(place).chmod(0o755)
         migrate(database.url)
-        engine = open_database(database.url, application="benchmark", keys=parse_masters(new_master()))
+        master = new_master()
+        engine = open_database(database.url, application="benchmark", keys=parse_masters(master))
         file = Path(place) / "roundtrip.yaml"
         file.write_text(WORKSPACE)
         with open_definitions(database.url) as definitions:
@@ -148,21 +149,14 @@ def served() -> Iterator[Served]:
             "ROUNDTRIP_NATS_URL": nats.url,
             "ROUNDTRIP_HTTP": f"127.0.0.1:{port}",
             "BENCH_WRITE_KEY": KEY,
+            "ROUNDTRIP_MASTER_KEY": master,
         }
-        extra = [
-            subprocess.Popen([sys.executable, "-m", "runtime.cli", "serve"], env=environment)
-            for _ in range(int(os.environ.get("NPROC", "1")) - 1)
-        ]
         with subprocess.Popen([sys.executable, "-m", "runtime.cli", "serve"], env=environment) as process:
             try:
                 url = f"http://127.0.0.1:{port}"
                 wait_for(lambda: _answers(port), "`roundtrip serve` to answer", 60)
                 yield Served(url, psutil.Process(process.pid), engine)
             finally:
-                for x in extra:
-                    x.terminate()
-                for x in extra:
-                    x.wait()
                 process.terminate()
                 process.wait(30)
                 engine.dispose()
