@@ -127,8 +127,8 @@ def _event(
             Problem(f"{at}/event_type", "no_type", 'Required event field "event_type" is missing')
         )
     data = object_in(event, "data")
-    name = name_of(kind, data)
-    if not text_of(name):
+    name = text_of(name_of(kind, data))
+    if not name:
         raise InvalidError(Problem(f"{at}/data", "no_name", f"an event of type {kind} has a name of text"))
     when = data.get("timestamp_unixtime_ms")
     return Record(
