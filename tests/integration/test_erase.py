@@ -47,6 +47,7 @@ connections:
     fields: {email: attribute.email}
     settings: {base_url: "${ERASE_ADS_URL}", audience_id: "23842000000000001"}
     secrets: {access_token: {env: ERASE_ADS_TOKEN}}
+    allow_private: true
 """
 #: All of these are nowhere but in what Ann's apps have sent.
 ANN = {

@@ -95,7 +95,7 @@ def pulling(database: str, failpoint: str = "") -> Iterator[subprocess.Popen[byt
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
 
 
 def test_killed_at_every_step_and_cut_off_it_takes_each_event_once(
@@ -104,7 +104,7 @@ def test_killed_at_every_step_and_cut_off_it_takes_each_event_once(
     stream.post("events", {"events": [event(n) for n in range(700)]})
     for point in ("pull.before_commit:1", "pull.committed:1"):
         with pulling(database, point) as process:
-            assert process.wait(20) == -signal.SIGKILL
+            assert process.wait(60) == -signal.SIGKILL
     # A duplicate as Airship sends them: the same id at another offset.
     stream.post("events", {"events": [event(3), *(event(n) for n in range(700, 710))]})
     stream.post("cut", {"after": [105, 0, 7]})
@@ -112,7 +112,7 @@ def test_killed_at_every_step_and_cut_off_it_takes_each_event_once(
     with pulling(database):
         wait_until(lambda: len(log.ids()) == 710, "every event", 30)
         stream.post("events", {"events": [event(710)]})
-        wait_until(lambda: len(log.ids()) == 711, "an event that happens now", 20)
+        wait_until(lambda: len(log.ids()) == 711, "an event that happens now", 60)
     assert log.ids() == [f"event-{n}" for n in range(711)]
     asked = stream.get("opened")
     assert asked[0] == asked[1] == {"start": "EARLIEST"}
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_put_aside_and_what_follows_does_not_wait(
 ) -> None:
     stream.post("events", {"events": [event(0), event(1, occurred="yesterday"), event(2)]})
     with pulling(database):
-        wait_until(lambda: len(log.ids()) == 2, "the good ones", 20)
+        wait_until(lambda: len(log.ids()) == 2, "the good ones", 60)
     assert [row["code"] for row in log.rows("quarantine.engagement")] == ["unreadable_time"]
     with opened(database) as connection:
         [item] = put_asides(connection)
@@ -140,12 +140,12 @@ def test_what_cannot_be_read_is_put_aside_and_what_follows_does_not_wait(
 def test_a_second_process_stands_by_and_takes_over(database: str, log: Log, stream: Simulator) -> None:
     stream.post("events", {"events": [event(0)]})
     with pulling(database) as first:
-        wait_until(lambda: len(log.ids()) == 1, "the first to pull", 20)
+        wait_until(lambda: len(log.ids()) == 1, "the first to pull", 60)
         with pulling(database):
             first.kill()
             first.wait()
             stream.post("events", {"events": [event(1)]})
-            wait_until(lambda: len(log.ids()) == 2, "the second to take over", 20)
+            wait_until(lambda: len(log.ids()) == 2, "the second to take over", 60)
     assert log.ids() == ["event-0", "event-1"]
 
 
