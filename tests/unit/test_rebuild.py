@@ -80,6 +80,7 @@ class History:
             )
         else:
             entry = entry_of(row.record)
+            self.inbound[position] = self.inbound[position]._replace(subject=entry.subject)
             self.rows.append(Row(position, *entry[:4], row.recorded_at, entry.state))
 
     def in_order(self) -> Memory:
