@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, event
 
 from adapters.keys.keyring import OPTION, Keyring
 from adapters.keys.management import KeyManagement
+from domain.mendable import Mendable
 
 #: The role that every part of Roundtrip works as, whoever it has logged in as.
 APPLICATION_ROLE: Final = "roundtrip_app"
@@ -22,7 +23,7 @@ LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_TIMEOUT_MS: Final = 120_000
 
 
-class RoleError(psycopg.ProgrammingError):
+class RoleError(Mendable, psycopg.ProgrammingError):
     """The database lets this login not work as the application."""
 
 

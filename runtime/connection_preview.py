@@ -15,6 +15,7 @@ from adapters.connectors.connector import Connector, ConnectorConfig, RenderErro
 from adapters.log.read import read_positions
 from adapters.projections.definitions import load_workspace
 from domain.derived import outbound
+from domain.mendable import Mendable
 from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.routing import Destination, Routed, route
@@ -28,7 +29,7 @@ HIDDEN: Final = "REDACTED"
 _decode = msgspec.json.Decoder(Outbound).decode
 
 
-class PreviewError(LookupError):
+class PreviewError(Mendable, LookupError):
     """There is nothing that could be shown. The message says what to name instead."""
 
 

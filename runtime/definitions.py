@@ -17,6 +17,7 @@ from adapters.projections.definitions import DefinitionChange
 from domain.audiences.definition import InvalidAudiences, validate_audiences
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
+from domain.mendable import Mendable
 from domain.records import Row
 from domain.routing import Destination
 from domain.step import Plan
@@ -30,7 +31,7 @@ from runtime.workspace_view import SEGMENT
 from runtime.yaml_file import YamlError, read_yaml
 
 
-class WorkspaceError(Exception):
+class WorkspaceError(Mendable):
     """A workspace file has a mistake; nothing of it is applied."""
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from adapters.log.read import driver_of, read_positions
 from adapters.projections.outbound import OUTCOME_TOPICS, Closing, find_outbound
+from domain.mendable import Mendable
 from domain.outbound import Outbound, Outcome
 from domain.records import Row
 
@@ -18,7 +19,7 @@ _requested = msgspec.json.Decoder(Outbound).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
 
 
-class DeliveryError(LookupError):
+class DeliveryError(Mendable, LookupError):
     """There is no such outbound record. The message says how to find one."""
 
 

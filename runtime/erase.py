@@ -20,6 +20,7 @@ from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
 from domain.erasure import EraseRequest, SubjectErased, decode_erased, request_entry
 from domain.identifiers import read_identifier
+from domain.mendable import Mendable
 from domain.records import Identifier, Row, derive_id, node_id
 from runtime.definitions import Definitions
 from runtime.failpoints import failpoint
@@ -30,7 +31,7 @@ from runtime.relay import CLEARED
 _POLL_S: Final = 0.2
 
 
-class EraseError(ValueError):
+class EraseError(Mendable, ValueError):
     """Nobody can be erased by what was said, or nobody is there to do it. The message names the mend."""
 
 

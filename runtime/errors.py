@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from domain.mendable import Mendable
+
 
 class TryAgainError(Exception):
     """Nothing is wrong with what was asked; it has a chance after `retry_after_s` seconds."""
@@ -19,5 +21,5 @@ class StoreUnavailable(TryAgainError):
     """The store did not commit, or did not say whether it did."""
 
 
-class SettingsError(ValueError):
+class SettingsError(Mendable, ValueError):
     """A variable of the environment cannot be used as it is."""

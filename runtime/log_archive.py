@@ -20,6 +20,7 @@ from adapters.lake.table import remove_strays, replace_partition
 from adapters.log.chain import batch_end, check_stretch, newest_chain_head
 from adapters.log.copy import copy_live_rows
 from adapters.log.wire import decode_row, encode_row
+from domain.mendable import Mendable
 from domain.records import Row
 from runtime.failpoints import failpoint
 
@@ -36,7 +37,7 @@ _OWNS: Final = text(
 )
 
 
-class ArchiveError(Exception):
+class ArchiveError(Mendable):
     """A partition cannot be archived; it stays in the database."""
 
 

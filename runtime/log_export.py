@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from adapters.lake.columns import COLUMNS, table_of
 from adapters.log.line import line_of_row
 from adapters.log.read import pages
+from domain.mendable import Mendable
 from domain.records import Row
 
 #: Rows that are written at once.
@@ -21,7 +22,7 @@ CHUNK_ROWS: Final = 20_000
 Write = Callable[[list[Row]], None]
 
 
-class ExportError(Exception):
+class ExportError(Mendable):
     """A file that the log cannot be exported to."""
 
 

@@ -10,13 +10,14 @@ from sqlalchemy import Connection, Engine, text
 from adapters.log.chain import first_position_at
 from adapters.log.read import listen, pages, wait_for_append
 from domain.configuration import TOPIC_PREFIX
+from domain.mendable import Mendable
 from domain.records import Identifier, Row, node_id
 
 #: Without news the log is looked at again after this long, in seconds.
 _IDLE_WAIT = 1.0
 
 
-class PlaceError(Exception):
+class PlaceError(Mendable):
     """What was given for a place in the log, or for a person, is none."""
 
 

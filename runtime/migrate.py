@@ -12,12 +12,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 import migrations
+from domain.mendable import Mendable
 
 #: Any number, always the same: two processes that migrate at once take turns.
 _LOCK: Final = 0x526F756E64
 
 
-class MigrationError(Exception):
+class MigrationError(Mendable):
     """The database cannot be migrated by whoever has logged in."""
 
 

@@ -9,13 +9,14 @@ from sqlalchemy import Connection, Engine
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.people import load_graph, load_profiles
 from domain.identifiers import read_identifier
+from domain.mendable import Mendable
 from domain.profiles import Profile
 from domain.records import node_id
 from runtime.pipeline import CHECKPOINT
 from runtime.times import written
 
 
-class NobodyError(LookupError):
+class NobodyError(Mendable, LookupError):
     """What was given leads to nobody, or to no audience."""
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from domain.mendable import Mendable
 
-class KeyManagementError(Exception):
+
+class KeyManagementError(Mendable):
     """A data key cannot be wrapped or unwrapped. The message says why and how to mend it, and holds no key."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from domain.mendable import Mendable
 
-class LakeError(Exception):
+
+class LakeError(Mendable):
     """The lake cannot be reached, or does not hold what was written to it; the message names the file."""
 
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.log.chain import ChainHead
+from domain.mendable import Mendable
 
 
-class WitnessError(Exception):
+class WitnessError(Mendable):
     """A file of witnessed heads cannot be read."""
 
 

@@ -17,6 +17,7 @@ from domain.audiences.comparisons import Comparison, Path
 from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence, listed
 from domain.audiences.splits import Percent, Share
 from domain.audiences.words import Part, refusal, suggestion, text
+from domain.mendable import Mendable
 
 #: Conditions may stand this deep in one another, and so many may stand in one audience.
 DEEPEST: Final = 50
@@ -206,7 +207,7 @@ def references_of(audience: Audience) -> frozenset[str]:
     return frozenset(referred.union(audience.exclude))
 
 
-class InvalidAudiences(ValueError):
+class InvalidAudiences(Mendable, ValueError):
     """Audiences that are each well-formed, but refer to one another as `audience` must not."""
 
     def __init__(self, audience: str, problem: str) -> None:

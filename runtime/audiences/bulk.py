@@ -17,6 +17,7 @@ from adapters.projections.checkpoint import read_checkpoint
 from domain.audiences.definition import Audience
 from domain.audiences.sql.compiler import compile_audience
 from domain.history import HistoryRow
+from domain.mendable import Mendable
 from runtime.definitions import Definitions
 from runtime.history import PAGE_ROWS, history_rows
 from runtime.pipeline import CHECKPOINT
@@ -27,7 +28,7 @@ MOST_TAIL: Final = 2_000_000
 Progress = Callable[[str, float], None]
 
 
-class HistoryBehindError(Exception):
+class HistoryBehindError(Mendable):
     """The lake is too far behind the log to be asked."""
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection
 
 from adapters.projections.people import load_members, load_profiles
+from domain.mendable import Mendable
 from domain.profiles import Profile
 from runtime.audiences.membership_log import members_at
 from runtime.times import written
@@ -24,7 +25,7 @@ PAGE: Final = 2_000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-class ExportFormatError(ValueError):
+class ExportFormatError(Mendable, ValueError):
     """The file's name does not say in which form to write it."""
 
 

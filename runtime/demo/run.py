@@ -14,6 +14,7 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 
+from domain.mendable import Mendable
 from runtime import up
 from runtime.demo.driver import Driver, Places, Stalled, Stopped
 from runtime.demo.report import check, latencies, print_findings, print_funnel, print_latencies
@@ -29,7 +30,7 @@ ADS_AUDIENCE: Final = "23842000000000001"
 _REFRESH_S: Final = 0.25
 
 
-class OtherStory(Exception):
+class OtherStory(Mendable):
     """This home holds the demo of another story."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from domain.mendable import Mendable
 
-class EmbeddedError(RuntimeError):
+
+class EmbeddedError(Mendable, RuntimeError):
     """An embedded server cannot run here as things stand."""
 
 

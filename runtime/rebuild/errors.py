@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from domain.mendable import Mendable
 
-class RebuildError(Exception):
+
+class RebuildError(Mendable):
     """A rebuild cannot be done as it was asked for. Nothing has changed by it."""
 
 

@@ -24,7 +24,7 @@ from domain.audiences.definition import Audience
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
-from runtime.cli import app
+from runtime.cli import app_for
 from runtime.definitions import Definitions, WorkspaceError, apply_workspace, open_definitions
 from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
@@ -206,7 +206,8 @@ def run(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("ROUNDTRIP_NATS_URL", "nats://127.0.0.1:4222")
 
     def run(*words: object) -> Result:
-        return CliRunner().invoke(app, ["audience", *map(str, words)], catch_exceptions=False)
+        arguments = ["audience", *map(str, words)]
+        return CliRunner().invoke(app_for(arguments), arguments, catch_exceptions=False)
 
     return run
 
