@@ -31,11 +31,12 @@ from benchmarks.platform import wait_for
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import entry_of
 from feeds.segment import parse_call
-from runtime.definitions import apply_workspace, open_definitions, read_workspace
+from runtime.definitions import apply_workspace, open_definitions
 from runtime.embedded.nats import start_nats
 from runtime.embedded.postgres import start_postgres
 from runtime.migrate import migrate
 from runtime.pipeline import Pipeline, drain
+from runtime.workspace_file import read_workspace
 
 KEY: Final = "benchmark-write-key"
 WORKSPACE: Final = "workspace: bench\nfeeds:\n  app: {format: segment, secret: {env: BENCH_WRITE_KEY}}\n"

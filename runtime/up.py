@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import make_url
 
 from adapters.database import APPLICATION_ROLE
-from runtime.definitions import apply_workspace, open_definitions, read_workspace
+from runtime.definitions import apply_workspace, open_definitions
 from runtime.embedded.private_file import replace
 from runtime.engines import Engines, open_engines
 from runtime.master_key import FILE_VARIABLE, VARIABLE, master_key_file
@@ -24,6 +24,7 @@ from runtime.processes import Part, hold_home, run_parts
 from runtime.pull.run import is_pulled
 from runtime.scheduled.schedule import is_scheduled
 from runtime.settings import Settings
+from runtime.workspace_file import read_workspace
 
 PARTS: Final = ("serve", "pipeline", "relay", "deliver", "history")
 

@@ -27,7 +27,8 @@ def migrate() -> None:
 
 def apply(file: Annotated[Path, typer.Argument(help="The workspace file.")]) -> None:
     """Declare what a workspace file says. A file with a mistake is refused whole."""
-    from runtime.definitions import apply_workspace, open_definitions, read_workspace
+    from runtime.definitions import apply_workspace, open_definitions
+    from runtime.workspace_file import read_workspace
 
     workspace = read_workspace(file)
     with (

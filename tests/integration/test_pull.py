@@ -18,9 +18,10 @@ from sqlalchemy import Engine
 from adapters.database import open_database
 from adapters.quarantine import put_asides
 from feeds.airship import read_line
-from runtime.definitions import apply_workspace, open_definitions, read_workspace
+from runtime.definitions import apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain
 from runtime.pull.place import OvertakenError, Place, Pulled, commit, read_place
+from runtime.workspace_file import read_workspace
 from tests.integration.simulating import Simulator, running
 from tests.keys import KEYS, opened, said
 from tests.servers import wait_until

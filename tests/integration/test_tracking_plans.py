@@ -18,8 +18,9 @@ from adapters.database import open_database
 from adapters.quarantine import find_aside, put_asides
 from domain.records import derive_id
 from domain.workspace import Workspace
-from runtime.definitions import WorkspaceError, read_workspace
+from runtime.definitions import WorkspaceError
 from runtime.engines import running
+from runtime.workspace_file import read_workspace
 from tests.integration.conftest import PLANNED_WRITE_KEY, Roundtrip
 from tests.integration.importing import FEEDS, Command, declare, records
 from tests.keys import KEYS, opened

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.definitions import WorkspaceError, read_workspace
+from runtime.definitions import WorkspaceError
+from runtime.workspace_file import read_workspace
 
 HEAD = """workspace: shop
 feeds:

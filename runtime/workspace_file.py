@@ -1,0 +1,72 @@
+"""The workspace file: read, and checked against everything that it names. One with a mistake is refused whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from adapters.connectors.connector import connector
+from domain.audiences.definition import InvalidAudiences, validate_audiences
+from domain.workspace import FILES, Feed, Workspace
+from feeds.feed import feed_format
+from runtime.definitions import WorkspaceError
+from runtime.delivery.run import ready
+from runtime.referred_files import with_files
+from runtime.scheduled.mapping import check_mapping
+from runtime.workspace_view import SEGMENT
+from runtime.yaml_file import YamlError, read_yaml
+
+
+def read_workspace(path: Path) -> Workspace:
+    """Reads and checks a workspace file. Raises `WorkspaceError` naming what is wrong and where."""
+    try:
+        file = read_yaml(path)
+    except YamlError as error:
+        raise WorkspaceError(str(error)) from error
+    try:
+        workspace = Workspace.model_validate(with_files(file.document, path.parent))
+        validate_audiences(workspace.audiences)
+    except ValidationError as error:
+        raise WorkspaceError(file.mistakes(error)) from error
+    except InvalidAudiences as error:
+        line = file.line_of(("audiences", error.audience))
+        raise WorkspaceError(f"{path}:{line}: {error}") from error
+    except ValueError as error:
+        raise WorkspaceError(f"{path}: {error}") from error
+    for name, feed in workspace.feeds.items():
+        if feed.format not in (SEGMENT, FILES):
+            _named(path, f"feeds.{name}.format", feed_format, feed.format)
+            _check_settings(path, name, feed)
+    for name, connection in workspace.connections.items():
+        _named(path, f"connections.{name}.connector", connector, connection.connector)
+        try:
+            ready(name, connection, os.environ)
+        except ValueError as error:
+            raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
+    for name, one in workspace.imports.items():
+        try:
+            check_mapping(one)
+        except ValueError as error:
+            raise WorkspaceError(f"{path}: imports.{name}.mapping: {error}") from error
+    return workspace
+
+
+def _check_settings(path: Path, name: str, feed: Feed) -> None:
+    stream = feed_format(feed.format).stream
+    try:
+        if stream is not None:
+            stream.request(feed.settings, "", "")
+        elif feed.settings:
+            raise ValueError(f"settings: a feed of the format '{feed.format}' has none")
+    except ValueError as error:
+        raise WorkspaceError(f"{path}: feeds.{name}.{error}") from error
+
+
+def _named(path: Path, where: str, look_up: Any, name: str) -> None:
+    try:
+        look_up(name)
+    except LookupError as error:
+        raise WorkspaceError(f"{path}: {where}: {error}") from error
