@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from domain.messages import MembershipChanged, MergeRefused, ProfileCreated, ProfileMerged, RoutingWithheld
 from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.records import Entry, Identifier, Record, derive_id, node_id
@@ -29,30 +30,24 @@ def event_name(record: Record) -> str:
     return VIEWED.get(record.type, record.name)
 
 
-def _entry(topic: str, subject: str, body: dict[str, Any], *identity: str) -> Entry:
+def _entry(topic: str, subject: str, body: msgspec.Struct, *identity: str) -> Entry:
     return Entry(derive_id(topic.split(".")[0], *identity), 1, topic, subject, _encode(body))
 
 
 def profile_created(profile: Profile, cause: int) -> Entry:
-    body = {"profile": profile.id, "cause": cause}
+    body = ProfileCreated(profile.id, cause)
     return _entry("profile.created", profile.id, body, "created", profile.id, str(cause))
 
 
 def profile_merged(kept: str, gone: str, cause: int) -> Entry:
-    body = {"profile": kept, "merged": gone, "cause": cause}
+    body = ProfileMerged(kept, gone, cause)
     return _entry("profile.merged", kept, body, "merged", kept, gone, str(cause))
 
 
 def merge_refused(profile: Profile, identifier: Identifier, reason: str, cause: int) -> Entry:
     """The identifier does not become this person's; told once for each pair and reason."""
     node = node_id(identifier)
-    body = {
-        "profile": profile.id,
-        "identifier_kind": identifier.kind,
-        "identifier": node,
-        "reason": reason,
-        "cause": cause,
-    }
+    body = MergeRefused(profile.id, identifier.kind, node, reason, cause)
     return _entry("identity.merge_refused", profile.id, body, profile.id, node, reason)
 
 
@@ -60,13 +55,13 @@ def membership(
     audience: str, profile: str, entered: bool, at: int, cause: int, because: tuple[int, ...]
 ) -> Entry:
     topic = "audience.entered" if entered else "audience.exited"
-    body = {"audience": audience, "profile": profile, "at": at, "cause": cause, "because": because}
+    body = MembershipChanged(audience, profile, at, cause, because)
     return _entry(topic, profile, body, audience, profile, topic, str(at), str(cause))
 
 
 def exited_by_erasure(audience: str, profile: str, at: int, cause: int) -> Entry:
     """Nobody's, as the person is gone: whoever counts members has to be told."""
-    body = {"audience": audience, "profile": profile, "at": at, "cause": cause, "because": ()}
+    body = MembershipChanged(audience, profile, at, cause, ())
     entry = _entry("audience.exited", profile, body, audience, profile, "erased", str(at), str(cause))
     return entry._replace(subject=None)
 
@@ -74,13 +69,7 @@ def exited_by_erasure(audience: str, profile: str, at: int, cause: int) -> Entry
 def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
     """Told once for each stay in the audience and reason."""
     destination = decision.destination
-    body = {
-        "connection": destination.connection,
-        "audience": destination.audience,
-        "profile": profile.id,
-        "reason": decision.reason,
-        "cause": cause,
-    }
+    body = RoutingWithheld(destination.connection, destination.audience, profile.id, decision.reason, cause)
     stay = str(profile.memberships[destination.audience].position)
     return _entry(
         "routing.withheld", profile.id, body, destination.connection, profile.id, stay, decision.reason

@@ -18,7 +18,7 @@ from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
 from runtime.http.cross_origin import CrossOrigin
 from runtime.http.mparticle import mparticle_routes
-from runtime.http.openapi import openapi_route
+from runtime.http.openapi import contract_routes
 from runtime.http.pressure import Pressure
 from runtime.http.problems import handle_fault, handle_feed_error, handle_http_exception, handle_try_again
 from runtime.http.profiles import profile_routes
@@ -40,7 +40,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *webhook_routes(ports),
             *admin_routes(ports),
             *profile_routes(ports),
-            openapi_route(),
+            *contract_routes(),
         ],
         exception_handlers={
             HTTPException: handle_http_exception,

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runtime.bus_contract import asyncapi
+
 Schema = dict[str, Any]
 
 _TEXT: Final[Schema] = {"type": "string"}
@@ -119,11 +121,19 @@ _WRITE_KEY: Final[list[dict[str, list[str]]]] = [{"writeKey": []}]
 _API_TOKEN: Final[list[dict[str, list[str]]]] = [{"apiToken": []}]
 
 
-def openapi_route() -> Route:
-    async def endpoint(request: Request) -> Response:
+def contract_routes() -> list[Route]:
+    """This API's own document, and that of the bus."""
+
+    async def http(request: Request) -> Response:
         return Response(_DOCUMENT, 200, media_type="application/json")
 
-    return Route("/v1/openapi.json", endpoint, methods=["GET"])
+    async def bus(request: Request) -> Response:
+        return Response(msgspec.json.encode(asyncapi()), 200, media_type="application/json")
+
+    return [
+        Route("/v1/openapi.json", http, methods=["GET"]),
+        Route("/v1/asyncapi.json", bus, methods=["GET"]),
+    ]
 
 
 def document() -> Schema:
@@ -231,6 +241,9 @@ def _operators() -> dict[str, Schema]:
         "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, _API_TOKEN)},
         "/v1/openapi.json": {
             "get": {"summary": "This document", "responses": {"200": _answer("OpenAPI 3.1", _OBJECT)}}
+        },
+        "/v1/asyncapi.json": {
+            "get": {"summary": "The bus's document", "responses": {"200": _answer("AsyncAPI 3.0", _OBJECT)}}
         },
         "/healthz": {
             "get": {"summary": "This process answers", "responses": {"200": _answer("it does", _OBJECT)}}

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from runtime.http.admin import admin_routes
 from runtime.http.mparticle import mparticle_routes
-from runtime.http.openapi import document, openapi_route
+from runtime.http.openapi import contract_routes, document
 from runtime.http.profiles import profile_routes
 from runtime.http.segment import segment_routes
 from runtime.http.webhooks import webhook_routes
@@ -23,7 +23,7 @@ def test_every_route_is_in_the_document() -> None:
         *webhook_routes(ports),
         *admin_routes(ports),
         *profile_routes(ports),
-        openapi_route(),
+        *contract_routes(),
     ]
     served = {(r.path_format, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
     paths: dict[str, Any] = document()["paths"]

@@ -1,0 +1,52 @@
+"""What follows from records, as the log keeps it and NATS carries it. Times are microseconds since the epoch of
+the log's clock, positions are the log's, and a profile is named by its id. None holds more of a person."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProfileCreated(msgspec.Struct, frozen=True):
+    """Somebody was seen for the first time, by the record at `cause`."""
+
+    profile: str
+    cause: int
+
+
+class ProfileMerged(msgspec.Struct, frozen=True):
+    """`merged` turned out to be the same person as `profile`, and has become it."""
+
+    profile: str
+    merged: str
+    cause: int
+
+
+class MergeRefused(msgspec.Struct, frozen=True):
+    """An identifier was not taken for this person's: `identifier` is its node, `reason` the rule."""
+
+    profile: str
+    identifier_kind: str
+    identifier: str
+    reason: str
+    cause: int
+
+
+class MembershipChanged(msgspec.Struct, frozen=True):
+    """Somebody entered or left an audience at the log's time `at`. `because` are the positions of the records
+    that made it true; `cause` is the position at which it became so."""
+
+    audience: str
+    profile: str
+    at: int
+    cause: int
+    because: tuple[int, ...]
+
+
+class RoutingWithheld(msgspec.Struct, frozen=True):
+    """A connection may not tell its destination of a member of its audience, and why."""
+
+    connection: str
+    audience: str
+    profile: str
+    reason: str
+    cause: int
