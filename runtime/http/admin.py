@@ -17,6 +17,7 @@ from feeds.reading import read_json
 from feeds.times import parse_time
 from runtime.http.body import read_body
 from runtime.http.problems import problem
+from runtime.metrics import TEXT, exposition
 from runtime.ports import Ports
 
 _BODY_LIMIT: Final = 4 * 1024
@@ -33,6 +34,9 @@ def admin_routes(ports: Ports) -> list[Route]:
 
     async def status(request: Request) -> Response:
         return _json(await ports.status())
+
+    async def metrics(request: Request) -> Response:
+        return Response(exposition(await ports.status()), 200, media_type=TEXT)
 
     async def clock(request: Request) -> Response:
         if ports.workspace().clock != "simulated":
@@ -51,6 +55,7 @@ def admin_routes(ports: Ports) -> list[Route]:
     return [
         Route("/healthz", health, methods=["GET"]),
         Route("/v1/status", guarded(ports, status), methods=["GET"]),
+        Route("/metrics", guarded(ports, metrics), methods=["GET"]),
         Route("/v1/clock", guarded(ports, clock), methods=["POST"]),
     ]
 

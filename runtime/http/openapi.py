@@ -225,6 +225,17 @@ def _operators() -> dict[str, Schema]:
                 },
             }
         },
+        "/metrics": {
+            "get": {
+                "summary": "The same, as Prometheus reads it",
+                "security": _API_TOKEN,
+                "responses": {
+                    "200": {"description": "metrics", "content": {"text/plain": {"schema": _TEXT}}},
+                    "401": _problem("the API token is missing or wrong"),
+                    "503": unavailable,
+                },
+            }
+        },
         "/v1/profiles/{who}": {
             "parameters": who,
             "get": {
