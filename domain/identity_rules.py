@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from domain.identifiers import KINDS, VENDOR, Kind
-from domain.records import Entry, Identifier, Record, entry_of, node_id
+from domain.records import Entry, Identifier, Record, entry_of
 
 #: What programs send where they have no value. Compared without regard to case.
 BLOCKED: Final[frozenset[str]] = frozenset(
@@ -85,6 +85,11 @@ class Rules:
             for feed in feeds
         ]
 
+    def meant(self, identifier: Identifier) -> Identifier:
+        """The identifier under its declared kind, where it is named as a feed names it (`app.loyalty_id`)."""
+        kind = identifier.kind.partition(".")[2]
+        return Identifier(kind, identifier.value) if kind in self._custom else identifier
+
     def understood(self, record: Record) -> Record:
         """The record with its vendors' ids under the kinds that the workspace declares for them: an id of a
         declared kind is the same whichever feed it comes from."""
@@ -119,8 +124,3 @@ def entry_for(record: Record, rules: Rules = DEFAULT_RULES) -> Entry:
     """The row that a record becomes, led by the identifier that leads it by these rules."""
     leader = leading(rules.understood(record).identifiers, rules)
     return entry_of(record, record.identifiers[leader] if leader is not None else None)
-
-
-def told_leader(identifiers: Sequence[Identifier], subject: str) -> int | None:
-    """Which of the identifiers a row's subject is."""
-    return next((n for n, identifier in enumerate(identifiers) if node_id(identifier) == subject), None)

@@ -324,10 +324,12 @@ def step(plan: Plan, rows: Sequence[Inbound], state: State) -> Outcome:
 
 
 def leader_of(record: Record, subject: str, rules: Rules) -> Identifier | None:
-    """The identifier that a row's subject is; `None` where that names nobody, and the record is nobody's."""
-    for told, understood in zip(record.identifiers, rules.understood(record).identifiers, strict=True):
-        if subject in (node_id(told), node_id(understood)) and not rules.blocked(understood):
-            return understood
+    """The identifier that a row's subject is, also by the name that its feed has for a declared kind; `None`
+    where that names nobody, and the record is nobody's."""
+    for identifier in rules.understood(record).identifiers:
+        names = (identifier, *rules.aliases({identifier.kind: (identifier.value,)}, (record.feed,)))
+        if any(node_id(name) == subject for name in names):
+            return None if rules.blocked(identifier) else identifier
     return None
 
 

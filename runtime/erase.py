@@ -18,12 +18,15 @@ from adapters.log.append import append
 from adapters.log.chain import read_chain_head
 from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.definitions import load_workspace
+from adapters.projections.people import load_graph
 from domain.erasure import EraseRequest, SubjectErased, decode_erased, request_entry
 from domain.identifiers import read_identifier
 from domain.mendable import Mendable
 from domain.records import Identifier, Row, derive_id, node_id
 from runtime.definitions import Definitions
 from runtime.failpoints import failpoint
+from runtime.identity_rules import rules_of
 from runtime.pipeline import lead_alone
 from runtime.relay import CHECKPOINT as RELAY
 from runtime.relay import CLEARED
@@ -50,6 +53,9 @@ def request_erasure(connection: Connection, identifier: Identifier, asked_by: st
     Raises `EraseError` where nobody is, or ever was, known by the identifier.
     """
     node = node_id(identifier)
+    if not load_graph(connection, [node]):
+        # A vendor's id of a declared kind is somebody's by that kind's name.
+        node = node_id(rules_of(load_workspace(connection)).meant(identifier))
     row = connection.execute(
         text(
             "SELECT k.erased_at, k.wrapped IS NOT NULL OR EXISTS (SELECT FROM identity WHERE node = n.node) AS known"

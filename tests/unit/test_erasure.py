@@ -89,7 +89,9 @@ def lines_of(script: Sequence[tuple[list[tuple[str, str]], int] | Asking]) -> li
     for position, one in enumerate(script, 1):
         at = position * 7 * HOUR
         if isinstance(one, Asking):
-            request = EraseRequest(id=str(position), node=node_id(Identifier(*one.identifier)), asked_by="")
+            request = EraseRequest(
+                id=str(position), node=node_id(RULES.meant(Identifier(*one.identifier))), asked_by=""
+            )
             lines.append(Line(position, at, None, None, request))
         else:
             found = said(*one, at)
@@ -181,3 +183,14 @@ def test_an_erasure_says_whom_it_took_and_whom_it_asked_and_nothing_of_them() ->
     [later] = [decode_profile(state) for state in memory.profiles.values()]
     assert later.identifiers == {"email": {"e0@example.com": 3}}
     assert memory.memberships == {}
+
+
+def test_a_record_led_by_a_declared_kind_is_its_persons_and_goes_with_them() -> None:
+    card = ("app.card", "c0")
+    memory, erased = live([([card], 3), ([("user_id", "u0"), card], 0), Asking(("user_id", "u0"), 0)])
+    before, _ = live([([card], 3), ([("user_id", "u0"), card], 0)])
+    [profile] = [decode_profile(state) for state in before.profiles.values()]
+    assert set(profile.identifiers) == {"card", "user_id"}
+    assert "pros" in profile.memberships
+    assert memory.profiles == {}
+    assert node_id(Identifier(*card)) in erased
