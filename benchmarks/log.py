@@ -31,6 +31,7 @@ from adapters.log.read import driver_of, iterate, read_head
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows
 from benchmarks.events import BATCH, PERSONS, batches, event
 from benchmarks.log_memory import memory
+from benchmarks.rebuild import rebuild_figures
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry, record_of
 from runtime.embedded.postgres import start_postgres
@@ -58,10 +59,12 @@ class Sizes(NamedTuple):
     their_saves: int
     singles: int
     memory: int
+    rebuilt: int
 
 
-FULL: Final = Sizes(100_000, 10_000_000, 200_000, 50, 2_000, 20_000, 1_000_000)
-QUICK: Final = Sizes(50_000, 250_000, 50_000, 10, 300, 6_000, 60_000)
+FULL: Final = Sizes(100_000, 10_000_000, 200_000, 50, 2_000, 20_000, 1_000_000, 1_000_000)
+#: What `benchmarks.rebuild --quick` measures is left to it.
+QUICK: Final = Sizes(50_000, 250_000, 50_000, 10, 300, 6_000, 60_000, 0)
 
 
 def main() -> None:
@@ -78,6 +81,7 @@ def main() -> None:
             figures = [*_appends(engine, sizes), *_theirs(server.url, engine, sizes)]
             figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_sealed(sealed, sizes)]
             figures += [*_growth(engine, sizes), *memory(server.url, sizes.memory)]
+            figures += rebuild_figures(server.url, sizes.rebuilt) if sizes.rebuilt else []
         finally:
             engine.dispose()
     conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(event(1).state)} bytes"])

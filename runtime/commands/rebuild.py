@@ -25,6 +25,7 @@ from runtime.engines import open_engines
 from runtime.log_tail import place_of
 from runtime.rebuild.compare import Comparison, Followed
 from runtime.rebuild.errors import RebuildError
+from runtime.rebuild.parting import Parting
 from runtime.rebuild.run import PROJECTIONS, Task, alone
 from runtime.settings import load_settings
 
@@ -85,14 +86,14 @@ def _chosen(named: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in PROJECTIONS if name in named or not named)
 
 
-def _show(tables: Sequence[Comparison], followed: Followed | None, parting: Sequence[str]) -> None:
+def _show(tables: Sequence[Comparison], followed: Followed | None, parting: Parting | None) -> None:
     for one in tables:
         mark = "[green]equal[/]"
         if not one.equal:
             mark = "[red]differs[/], first at " + (str(one.differences[0]) if one.differences else "?")
         console.print(f"{one.projection}: {one.live.rows:,} rows, {mark}")
-    for line in parting:
-        console.print(line)
+    if parting is not None:
+        console.print(str(parting))
     if followed is not None:
         console.print(
             f"membership and profile changes in the log: [red]{followed.differing:,} differ[/]; {followed}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,14 @@ class Clock:
     def __init__(self, times: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         self._times = times
         self._positions = positions
+
+    def and_then(self, later: Sequence[tuple[int, int]]) -> Clock:
+        """This time, and what follows it: log times, each with its first position."""
+        last = int(self._times[-1]) if len(self._times) else 0
+        pairs = np.array([pair for pair in later if pair[0] > last], dtype=np.int64).reshape(-1, 2)
+        return Clock(
+            np.concatenate((self._times, pairs[:, 0])), np.concatenate((self._positions, pairs[:, 1]))
+        )
 
     def first_at(self, time: int) -> int:
         """The first position at or after a log time."""

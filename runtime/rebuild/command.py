@@ -17,25 +17,27 @@ from runtime.pipeline import Pipeline
 from runtime.rebuild.chase import at_one_position, chaser
 from runtime.rebuild.compare import Comparison, Followed, compare_followed, compare_tables
 from runtime.rebuild.errors import ErasedMeanwhileError
+from runtime.rebuild.parting import History, Parting, first_parting, scan_tail
 from runtime.rebuild.run import PEOPLE, PROJECTIONS, Progress, Task, discard, erasures, fold_log
+from runtime.rebuild.store import Store
 from runtime.rebuild.switch import switch
-from runtime.rebuild.work import SCHEMA, Setting
+from runtime.rebuild.work import SCHEMA, Setting, changes_of
 
 Result = TypeVar("Result")
 
 
 class Verified(NamedTuple):
-    """What a comparison found. `parting` says of the first row that differs where the two part."""
+    """What a comparison found. `parting` says who of those that differ parts first, and where."""
 
     tables: Sequence[Comparison]
     followed: Followed | None
-    parting: Sequence[str]
+    parting: Parting | None
 
 
 def rebuild_live(engine: Engine, task: Task, definitions: Definitions, progress: Progress) -> int:
     """Rebuilds projections and puts them in the live ones' place; the position at which that was."""
 
-    def go_on(setting: Setting, pipeline: Pipeline) -> int:
+    def go_on(setting: Setting, _: Store, pipeline: Pipeline) -> int:
         beyond = _beyond(setting.goal, progress)
         return switch(engine, pipeline, task.projections, _unerased(setting), beyond)
 
@@ -45,13 +47,18 @@ def rebuild_live(engine: Engine, task: Task, definitions: Definitions, progress:
 def verify_live(engine: Engine, task: Task, definitions: Definitions, progress: Progress) -> Verified:
     """Rebuilds projections and compares them with the live ones, at one position of a log that may grow."""
 
-    def go_on(setting: Setting, pipeline: Pipeline) -> Verified:
+    def go_on(setting: Setting, store: Store, pipeline: Pipeline) -> Verified:
         with at_one_position(engine, pipeline, _beyond(setting.goal, progress)) as connection:
             _unerased(setting)(connection)
             tables = compare_tables(connection, task.projections)
             people = any(name in PEOPLE for name in task.projections)
             followed = compare_followed(connection, setting.goal) if people else None
-        return Verified(tables, followed, [])
+            parting = None
+            if not all(one.equal for one in tables):
+                tail = scan_tail(connection, setting.goal, pipeline.position, definitions.change_of)
+                history = History(setting, store, changes_of(store), tail)
+                parting = first_parting(connection, history, tables)
+        return Verified(tables, followed, parting)
 
     return _rebuilt(engine, task, definitions, progress, go_on)
 
@@ -60,7 +67,7 @@ def rebuild_as_of(engine: Engine, task: Task, definitions: Definitions, progress
     """Folds the state at a position into a schema of its own; its name. One that is there is replaced."""
     schema = f"roundtrip_as_of_{task.goal}"
 
-    def go_on(setting: Setting, _: Pipeline) -> str:
+    def go_on(setting: Setting, _: Store, __: Pipeline) -> str:
         with engine.begin() as connection:
             _unerased(setting)(connection)
             drop_shadow(connection, schema)
@@ -79,14 +86,14 @@ def _rebuilt(
     task: Task,
     definitions: Definitions,
     progress: Progress,
-    go_on: Callable[[Setting, Pipeline], Result],
+    go_on: Callable[[Setting, Store, Pipeline], Result],
 ) -> Result:
     """Folds the log, goes on with what it was for, and removes what is left. Anew where somebody was erased."""
     while True:
         setting, store = fold_log(engine, task, definitions, progress)
         try:
             with _chasing(task, definitions) as pipeline:
-                result = go_on(setting, pipeline)
+                result = go_on(setting, store, pipeline)
         except ErasedMeanwhileError:
             discard(engine, store)
             continue

@@ -60,6 +60,10 @@ class Shards:
             return by_themselves
         return np.where(self._known(keys), self._dealt[self._places(keys)], by_themselves)
 
+    def of_label(self, label: int) -> int:
+        """The shard of a component."""
+        return int(dealt(np.array([label], dtype=np.int64), self.count)[0])
+
     def labels_of(self, keys: Keys) -> Numbers:
         """The label of each key's component, -1 for what is no node."""
         if not len(self.nodes):

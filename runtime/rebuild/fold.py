@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -138,6 +138,21 @@ class ShardFold:
         self._pass_definitions(self._goal + 1)
         self._fire(self._goal + 1)
         self._drain()
+
+    def pass_time(self, position: int) -> Iterator[int]:
+        """Lets time pass up to a position, one due time after the other: the position at which each is seen."""
+        while self._boundary is not None and self._boundary < position:
+            yield from self._moments(self._boundary)
+            self._pass_definitions(self._boundary + 1)
+        yield from self._moments(position)
+
+    def _moments(self, position: int) -> Iterator[int]:
+        now = self._clock.before(position)
+        while (
+            due := min((p.due for p in self.profiles.values() if p.due is not None), default=now + 1)
+        ) <= now:
+            (self._fold or self._begin(self._position + 1)).fire(due)
+            yield self._clock.first_at(due)
 
     @property
     def profiles(self) -> dict[str, Profile]:

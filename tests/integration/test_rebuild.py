@@ -17,15 +17,17 @@ from sqlalchemy import Engine, text
 
 from adapters.database import open_database
 from adapters.log.append import append
-from adapters.log.read import read_head
+from adapters.log.read import driver_of, read_head
+from adapters.projections.people import load_profiles, seal_profiles
 from benchmarks.load import calls
 from domain.outbound import OUTCOME_VERSION
-from domain.records import Entry, entry_of
+from domain.records import Entry, derive_id, entry_of
 from domain.workspace import Workspace
 from feeds.segment import parse_call
 from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain, run_pipeline
 from runtime.rebuild.command import rebuild_as_of, rebuild_live, verify_live
+from runtime.rebuild.parting import Parting
 from runtime.rebuild.run import PROJECTIONS, Task
 from runtime.status import read_status
 from tests.keys import KEYS, MASTER_KEY, said
@@ -116,6 +118,43 @@ def test_what_is_rebuilt_by_two_processes_equals_what_is_live(log: Log) -> None:
     with log.engine.connect() as connection:
         assert connection.execute(text("SELECT to_regnamespace('roundtrip_rebuild')")).scalar() is None
     assert not (log.home / "rebuild").exists()
+
+
+def test_a_difference_is_named_with_the_profile_and_the_position_at_which_it_parts(log: Log) -> None:
+    with log.engine.begin() as connection:
+        id = connection.execute(text("SELECT profile::text FROM profile ORDER BY 1 LIMIT 1")).scalar_one()
+        profile = load_profiles(connection, [id])[id]
+        # As if the pipeline had passed over the newest of the events that a condition counts.
+        kept = next(kept for kept in profile.conditions.values() if isinstance(kept[0][0], int))
+        missed = kept.pop(0)[1]
+        damaged = seal_profiles(connection, [profile])[id]
+        driver_of(connection).execute("UPDATE profile SET state = %s WHERE profile = %s", (damaged, id))
+    with log.engine.begin() as connection:
+        append(connection, entries(20, seed=14))
+    log.take_in()
+    verified = verify_live(log.engine, log.task(), log.definitions, silent)
+    assert [one.projection for one in verified.tables if not one.equal] == ["profile"]
+    assert verified.parting == Parting("profile", id, missed)
+    assert verified.followed is None
+
+
+def test_a_membership_that_the_log_does_not_bear_out_is_named(log: Log) -> None:
+    with log.engine.begin() as connection:
+        profile = connection.execute(text("SELECT profile::text FROM membership LIMIT 1")).scalar_one()
+        body = {"audience": "buyers", "profile": profile, "at": 1, "cause": 5, "because": []}
+        entry = Entry(
+            derive_id("audience", "made up"), 1, "audience.entered", profile, json.dumps(body).encode()
+        )
+        [put] = append(connection, [entry]).appended
+        connection.execute(
+            text("UPDATE membership SET entered_at = entered_at + 1 WHERE profile = CAST(:p AS uuid)"),
+            {"p": profile},
+        )
+    log.take_in()
+    told = command(log, "--verify")
+    assert told.returncode == 1, told.stderr
+    assert f"audience.entered of profile {profile}: the log has it at position {put.position}" in told.stdout
+    assert f"first to part: profile {profile}, at position " in told.stdout
 
 
 def test_a_rebuild_mends_tables_and_keeps_their_rights_and_indexes(log: Log) -> None:

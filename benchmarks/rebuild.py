@@ -1,0 +1,159 @@
+"""The part of `benchmarks.log` that rebuilds: how fast by one process and by two, and how much memory it takes.
+
+The log holds events of about 400 bytes, sealed, of a workspace with the reference loop's audiences or with ten.
+Rates are by the wall's clock and, since a shared machine's is noisy, by processor time of the rebuild's own
+processes (without PostgreSQL's).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import psutil
+import psycopg
+import yaml
+from sqlalchemy import Engine, make_url
+
+from adapters.database import open_database
+from adapters.keys.local import new_master, parse_masters
+from adapters.log.append import append
+from adapters.log.read import read_head
+from benchmarks.report import Figure
+from domain.records import Entry, Identifier, Record, entry_of
+from domain.workspace import Workspace
+from runtime.definitions import apply_workspace, open_definitions
+from runtime.migrate import migrate
+
+_BATCH: Final = 5_000
+#: A quarter of the events.
+_HEARD: Final = ("App Installed", "Push Sent", "Push Opened", "Order Completed")
+_LOOP: Final = Path("examples/push-retarget/roundtrip.yaml")
+_TEN: Final = Path(__file__).with_name("end_to_end.workspace.yaml")
+
+
+class Run(NamedTuple):
+    """One rebuild: seconds by the clock, of processor, and the most memory of all its processes in MB."""
+
+    wall: float
+    processor: float
+    memory: float
+
+
+def rebuild_figures(server: str, events: int) -> list[Figure]:
+    """Rebuilds a log of so many events, in a database of its own on this server."""
+    keys = new_master()
+    figures = []
+    for workspace, name in ((_LOOP, "the reference loop's audiences"), (_TEN, "ten audiences")):
+        url = _database(server, f"rebuild_{workspace.name.partition('.')[0]}")
+        engine = open_database(url, application="benchmark", keys=parse_masters(keys))
+        try:
+            _fill(engine, url, workspace, events)
+            with engine.connect() as connection:
+                head = read_head(connection).position
+        finally:
+            engine.dispose()
+        goal = 40_000 if workspace == _LOOP else None
+        one = _run(url, keys, head, 1)
+        figures += [
+            Figure(f"rebuild, {name}, 1 job", head / one.wall, "events/s"),
+            Figure(
+                f"rebuild, {name}, by its own processor time", head / one.processor, "events/s a core", goal
+            ),
+        ]
+        if workspace == _LOOP:
+            tenth, two = _run(url, keys, head // 10, 1), _run(url, keys, head, 2)
+            figures += [
+                Figure(f"rebuild, {name}, 2 jobs", head / two.wall, "events/s"),
+                Figure("rebuild, 2 jobs ÷ 1 job", one.wall / two.wall, "×", 1.7),
+                Figure("memory of a rebuild, a tenth of the log", tenth.memory, "MB"),
+                Figure("memory of a rebuild, 1 job", one.memory, "MB"),
+                Figure("memory of a rebuild, 2 jobs together", two.memory, "MB"),
+                Figure("400 MB ÷ memory of a rebuild", 400 / max(one.memory, two.memory), "×", 1),
+            ]
+    return figures
+
+
+def _database(server: str, name: str) -> str:
+    """A database with today's schema and nothing in it."""
+    with psycopg.connect(
+        make_url(server).set(drivername="postgresql").render_as_string(False), autocommit=True
+    ) as one:
+        one.execute(f'CREATE DATABASE "{name}"')
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    migrate(url)
+    return url
+
+
+def _fill(engine: Engine, url: str, workspace: Path, events: int) -> None:
+    document = yaml.safe_load(workspace.read_text()) | {"clock": "wall", "connections": {}}
+    with open_definitions(url) as definitions:
+        apply_workspace(engine, definitions, Workspace.model_validate(document))
+    for start in range(0, events, _BATCH):
+        with engine.begin() as connection:
+            append(connection, [_entry(number) for number in range(start, min(start + _BATCH, events))])
+
+
+def _entry(number: int) -> Entry:
+    """Most of what app users do is looked at by no audience; some of it by all."""
+    person = f"user-{number * 7919 % 50_000:06d}"
+    name = _HEARD[number // 4 % len(_HEARD)] if number % 4 == 0 else "Product Viewed"
+    body = (
+        f'{{"type":"track","event":"{name}","messageId":"m-{number:012d}","userId":"{person}",'
+        f'"timestamp":"2026-11-24T09:00:00.000Z","properties":{{"product":"sku-{number % 997:04d}","price":19.9}}}}'
+    )
+    return entry_of(
+        Record(
+            feed="app",
+            message_id=f"m-{number:012d}",
+            type="track",
+            name=name,
+            occurred_at=1_795_000_000_000_000 + number,
+            identifiers=(Identifier("user_id", person),),
+            properties_at="properties",
+            body=msgspec.Raw(body.encode()),
+        )
+    )
+
+
+def _run(url: str, keys: str, goal: int, jobs: int) -> Run:
+    """`roundtrip rebuild` as a user runs it, watched from outside."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {
+            "ROUNDTRIP_HOME": home,
+            "ROUNDTRIP_DATABASE_URL": url,
+            "ROUNDTRIP_NATS_URL": "nats://127.0.0.1:4222",
+            "ROUNDTRIP_MASTER_KEY": keys,
+        }
+        command = [sys.executable, "-m", "runtime.cli", "rebuild", "--as-of", str(goal), "--jobs", str(jobs)]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        most = 0.0
+        while True:
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            most = max(most, _memory(process.pid))
+            time.sleep(0.1)
+        wall = time.perf_counter() - began
+    if status:
+        raise SystemExit(f"{' '.join(command[2:])} ended with status {status}")
+    return Run(wall, used.ru_utime + used.ru_stime, most)
+
+
+def _memory(id: int) -> float:
+    """What a process and all below it hold, in MB; what they share is counted once."""
+    total = 0
+    try:
+        root = psutil.Process(id)
+        for process in (root, *root.children(recursive=True)):
+            total += process.memory_full_info().pss
+    except psutil.NoSuchProcess:
+        return 0.0
+    return total / 1e6
