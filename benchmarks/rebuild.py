@@ -32,6 +32,8 @@ from runtime.definitions import apply_workspace, open_definitions
 from runtime.migrate import migrate
 
 _BATCH: Final = 5_000
+#: Events of one person.
+_EVENTS_EACH: Final = 20
 #: A quarter of the events.
 _HEARD: Final = ("App Installed", "Push Sent", "Push Opened", "Order Completed")
 _LOOP: Final = Path("examples/push-retarget/roundtrip.yaml")
@@ -97,12 +99,15 @@ def _fill(engine: Engine, url: str, workspace: Path, events: int) -> None:
         apply_workspace(engine, definitions, Workspace.model_validate(document))
     for start in range(0, events, _BATCH):
         with engine.begin() as connection:
-            append(connection, [_entry(number) for number in range(start, min(start + _BATCH, events))])
+            append(
+                connection,
+                [_entry(n, events // _EVENTS_EACH) for n in range(start, min(start + _BATCH, events))],
+            )
 
 
-def _entry(number: int) -> Entry:
+def _entry(number: int, persons: int) -> Entry:
     """Most of what app users do is looked at by no audience; some of it by all."""
-    person = f"user-{number * 7919 % 50_000:06d}"
+    person = f"user-{number * 7919 % persons:06d}"
     name = _HEARD[number // 4 % len(_HEARD)] if number % 4 == 0 else "Product Viewed"
     body = (
         f'{{"type":"track","event":"{name}","messageId":"m-{number:012d}","userId":"{person}",'
