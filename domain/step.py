@@ -122,10 +122,11 @@ class Fold:
             self._erase(row, row.erase)
         if record is None:
             return
+        graph, profiles = self.state.graph, self.state.profiles
         for identifier in record.identifiers:
-            holder = self.state.graph.get(node_id(identifier))
-            if holder is not None:
-                self._fire(self.state.profiles[holder], row.recorded_at)
+            holder = graph.get(node_id(identifier))
+            if holder is not None and profiles[holder].dues:
+                self._fire(profiles[holder], row.recorded_at)
         profile, touched = self._person(row, record)
         if profile is None:
             return
@@ -158,7 +159,8 @@ class Fold:
         if data_changed:
             entered_or_left += profile.memberships
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
-        self._route(profile, entered_or_left, row.position)
+        if entered_or_left:
+            self._route(profile, entered_or_left, row.position)
 
     def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
         """Whose record it is, and the audiences to look at because identities have changed."""

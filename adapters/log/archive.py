@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from adapters.lake.files import page, stream
 from adapters.log.driver import driver_of
 from domain.records import Row
 
@@ -34,10 +33,15 @@ class Archived(NamedTuple):
 
     def rows(self, first: int, last: int, limit: int) -> list[Row]:
         """At most `limit` of its rows from position `first` to `last`. Raises `LakeError`."""
+        # Only here, since what reads the lake takes 60 MB, and most logs are not in it.
+        from adapters.lake.files import page
+
         return page(self.location, self.partition, max(first, self.first), min(last, self.last), limit)
 
     def stream(self, first: int, last: int) -> Iterator[Row]:
         """Its rows from position `first` to `last`, as they are this moment. Raises `LakeError`."""
+        from adapters.lake.files import stream
+
         groups = stream(self.location, self.partition, max(first, self.first), min(last, self.last))
         return chain.from_iterable(groups)
 

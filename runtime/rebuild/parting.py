@@ -125,12 +125,10 @@ class History:
         return any(key in keys or self._label(key) in labels for key in edge)
 
     def _tail_rows(self, kinds: Collection[int], labels: Collection[int], keys: set[int]) -> list[ShardRow]:
-        scan = self._tail.scan
-        rows = zip(scan.positions, scan.times, scan.kinds, scan.states, scan.keys, strict=True)
         return [
-            ShardRow(*row[:4])
-            for row in rows
-            if row[2] in kinds and (row[4] in keys or (labels and self._label(row[4]) in labels))
+            ShardRow(position, recorded_at, kind, state)
+            for position, recorded_at, kind, key, state in self._tail.scan.rows
+            if kind in kinds and (key in keys or (labels and self._label(key) in labels))
         ]
 
     def _label(self, key: int) -> int:

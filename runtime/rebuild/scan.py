@@ -38,6 +38,14 @@ class Kind(IntEnum):
     FOLLOWED = 3
 
 
+#: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
+_TIME: Final = 8
+_ERASURE: Final = 9
+_TIMELESS: Final = 16
+_FOLLOWS: Final = 17
+_DEFINITION: Final = 18
+
+
 class Followed(NamedTuple):
     """A derived row as the log has it."""
 
@@ -51,10 +59,17 @@ class _Named(msgspec.Struct):
     """As much of a record as says whose it is."""
 
     feed: str
-    identifiers: tuple[Identifier, ...]
+    identifiers: tuple[tuple[str, str], ...]
 
 
-_named = msgspec.json.Decoder(_Named).decode
+_decode = msgspec.json.Decoder(_Named).decode
+
+
+def _named(state: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
+    found = _decode(state)
+    return found.feed, found.identifiers
+
+
 encode_followed = msgspec.msgpack.Encoder().encode
 decode_followed = msgspec.msgpack.Decoder(Followed).decode
 
@@ -65,43 +80,41 @@ def key_of(id: str) -> int:
 
 
 class Scan:
-    """A stretch of the log, row by row. The lists run in parallel, one entry a row that some shard needs:
-    `keys` says by which node its component is found."""
+    """A stretch of the log, row by row. A row's key says by which node its component is found."""
 
     def __init__(self, people: bool = True) -> None:
         self._people = people
-        self.positions: list[int] = []
-        self.times: list[int] = []
-        self.kinds: list[int] = []
-        self.keys: list[int] = []
-        self.states: list[bytes] = []
+        #: Position, log time, kind, key and state of each row that some shard needs.
+        self.rows: list[tuple[int, int, int, int, bytes]] = []
+        self._sorts: dict[str, int] = {}
         #: Log times, each with the first position that has it.
         self.clock: list[tuple[int, int]] = []
         self.nodes: set[int] = set()
         self.edges: set[tuple[int, int]] = set()
         self.definitions: list[Row] = []
-        self._known: dict[tuple[str, Identifier], tuple[int, ...]] = {}
+        self._known: dict[tuple[str, tuple[str, str]], tuple[int, ...]] = {}
 
     def add(self, row: Row) -> None:
-        topic = row.topic
-        if topic.startswith(_FOLLOWED):
-            if self._people and row.state and row.subject is not None and topic.startswith(COMPARED):
-                followed = Followed(row.stream_id, topic, row.subject, row.state)
-                self._keep(row, Kind.FOLLOWED, key_of(row.subject), encode_followed(followed))
-            return
-        if topic.startswith(TOPIC_PREFIX):
+        position, stream_id, _, topic, subject, recorded_at, state = row
+        sort = self._sorts.get(topic)
+        if sort is None:
+            sort = self._sorts[topic] = _sort_of(topic, self._people)
+        if sort == _DEFINITION:
             self.definitions.append(row)
             return
-        if not self.clock or row.recorded_at > self.clock[-1][0]:
-            self.clock.append((row.recorded_at, row.position))
-        if row.erased:
+        if sort < _TIMELESS and (not self.clock or recorded_at > self.clock[-1][0]):
+            self.clock.append((recorded_at, position))
+        # Of whoever was erased nothing is known.
+        if not state:
             return
-        if topic.startswith(INBOUND):
-            if self._people:
-                self._record(row)
-        elif topic == ERASED:
+        if sort == Kind.RECORD:
+            key = self._key(state)
+            if key is not None:
+                held = (subject or "").encode().ljust(SUBJECT_BYTES) + state
+                self.rows.append((position, recorded_at, sort, key, held))
+        elif sort == _ERASURE:
             # Requests to delete stand in the erasure's own row, as theirs can soon be read by nobody.
-            for position, asked in deletions(row):
+            for at, asked in deletions(row):
                 told = Outbound(
                     id=asked.id,
                     connection=asked.connection,
@@ -110,44 +123,56 @@ class Scan:
                     audience="",
                     change="delete",
                     fields={},
-                    cause=position,
+                    cause=at,
                 )
-                at = row._replace(position=position)
-                self._keep(at, Kind.REQUESTED, key_of(asked.id), msgspec.json.encode(told))
-        elif topic == "outbound.requested" and row.subject != row.stream_id:
-            self._keep(row, Kind.REQUESTED, key_of(row.stream_id), row.state)
-        elif topic in OUTCOME_TOPICS:
-            self._keep(row, Kind.OUTCOME, key_of(row.stream_id), row.state)
+                held = msgspec.json.encode(told)
+                self.rows.append((at, recorded_at, Kind.REQUESTED, key_of(asked.id), held))
+        elif sort in (Kind.REQUESTED, Kind.OUTCOME):
+            if sort == Kind.OUTCOME or subject != stream_id:
+                self.rows.append((position, recorded_at, sort, key_of(stream_id), state))
+        elif sort == _FOLLOWS and subject is not None:
+            state = encode_followed(Followed(stream_id, topic, subject, state))
+            self.rows.append((position, recorded_at, Kind.FOLLOWED, key_of(subject), state))
 
-    def _record(self, row: Row) -> None:
-        named = _named(row.state)
-        keys: list[int] = []
+    def _key(self, state: bytes) -> int | None:
+        """The key of a record, `None` where it names nobody; what else it names belongs together with that."""
+        feed, identifiers = _named(state)
         known = self._known
-        for identifier in named.identifiers:
-            found = known.get((named.feed, identifier))
+        keys: list[int] = []
+        for identifier in identifiers:
+            found = known.get((feed, identifier))
             if found is None:
-                found = known[named.feed, identifier] = _keys(named.feed, identifier)
+                found = known[feed, identifier] = _keys(feed, identifier)
+                self.nodes.update(found)
             keys += found
         if not keys:
-            return
+            return None
         first = keys[0]
-        self.nodes.update(keys)
         for other in keys[1:]:
             if other != first:
                 self.edges.add((first, other))
-        self._keep(row, Kind.RECORD, first, (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state)
-
-    def _keep(self, row: Row, kind: Kind, key: int, state: bytes) -> None:
-        self.positions.append(row.position)
-        self.times.append(row.recorded_at)
-        self.kinds.append(kind)
-        self.keys.append(key)
-        self.states.append(state)
+        return first
 
 
-def _keys(feed: str, identifier: Identifier) -> tuple[int, ...]:
+def _sort_of(topic: str, people: bool) -> int:
+    """What kind of row a topic makes; from `_TIMELESS` on, rows that the log's time does not go by."""
+    if topic.startswith(_FOLLOWED):
+        return _FOLLOWS if people and topic.startswith(COMPARED) else _TIMELESS
+    if topic.startswith(TOPIC_PREFIX):
+        return _DEFINITION
+    if topic.startswith(INBOUND):
+        return Kind.RECORD if people else _TIME
+    if topic == "outbound.requested":
+        return Kind.REQUESTED
+    if topic == ERASED:
+        return _ERASURE
+    return Kind.OUTCOME if topic in OUTCOME_TOPICS else _TIME
+
+
+def _keys(feed: str, named: tuple[str, str]) -> tuple[int, ...]:
     """The nodes that an identifier may be, whatever the workspace declares: a vendor's id may be of a declared
     kind too. None for a value that names nobody under any rules."""
+    identifier = Identifier(*named)
     if DEFAULT_RULES.blocked(identifier):
         return ()
     meant = [identifier]

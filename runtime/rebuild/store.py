@@ -77,14 +77,16 @@ class Store:
         return self._file(number, "scan.npz").exists() or self.routed(number)
 
     def save_scan(self, number: int, scan: Scan) -> None:
-        self._file(number, "rows").write_bytes(self._seal(b"".join(scan.states), f"{number}"))
+        columns = list(zip(*scan.rows, strict=True)) or [()] * 5
+        positions, times, kinds, keys, states = columns
+        self._file(number, "rows").write_bytes(self._seal(b"".join(states), f"{number}"))
         self._save(
             self._file(number, "scan.npz"),
-            positions=np.array(scan.positions, dtype=np.int64),
-            times=np.array(scan.times, dtype=np.int64),
-            kinds=np.array(scan.kinds, dtype=np.int8),
-            keys=np.array(scan.keys, dtype=np.uint64),
-            lengths=np.array([len(state) for state in scan.states], dtype=np.int64),
+            positions=np.array(positions, dtype=np.int64),
+            times=np.array(times, dtype=np.int64),
+            kinds=np.array(kinds, dtype=np.int8),
+            keys=np.array(keys, dtype=np.uint64),
+            lengths=np.array([len(state) for state in states], dtype=np.int64),
             clock=np.array(scan.clock, dtype=np.int64).reshape(-1, 2),
             nodes=np.array(sorted(scan.nodes), dtype=np.uint64),
             edges=np.array(sorted(scan.edges), dtype=np.uint64).reshape(-1, 2),

@@ -112,10 +112,11 @@ def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
     plans = Plans(history.changes)
     folds = [ShardFold(plans, Clock(pairs[:, 0], pairs[:, 1]), len(history.rows)) for _ in range(count)]
     for scan in scans:
-        of = shards.of(np.array(scan.keys, dtype=np.uint64)).tolist() if scan.keys else []
-        rows = zip(scan.positions, scan.times, scan.kinds, scan.states, strict=True)
-        for shard, row in zip(of, rows, strict=True):
-            folds[shard].take(*row)
+        keys = np.array([row[3] for row in scan.rows], dtype=np.uint64)
+        for shard, (position, recorded_at, kind, _, state) in zip(
+            shards.of(keys).tolist(), scan.rows, strict=True
+        ):
+            folds[shard].take(position, recorded_at, kind, state)
     for fold in folds:
         fold.finish()
     return folds
