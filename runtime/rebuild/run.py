@@ -35,7 +35,7 @@ PROJECTIONS: Final = tuple(table.name for table in REBUILT)
 PEOPLE: Final = ("profile", "identity", "membership")
 TABLES: Final = (*PROJECTIONS, "checkpoint")
 #: Rows of the log in one stretch, which one process scans at a time.
-RANGE_ROWS: Final = 50_000
+RANGE_ROWS: Final = 20_000
 _LOCK: Final = 0x72656275
 
 Progress = Callable[[int, int], None]

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -174,12 +175,25 @@ def _spread(pool: ProcessPoolExecutor, jobs: int, name: str, numbers: Iterable[i
     """A few parts are in work, and no more, however many there are."""
     waiting: set[Any] = set()
     for number in numbers:
-        waiting.add(pool.submit(_do, name, number))
+        with _nothing_to_import():
+            waiting.add(pool.submit(_do, name, number))
         if len(waiting) > jobs:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     for future in waiting:
         yield future.result()
+
+
+@contextmanager
+def _nothing_to_import() -> Iterator[None]:
+    """A new process imports what it is given to do. The whole console script, which it would import too as its
+    main module, takes seconds and 100 MB."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 _worker: Worker | None = None
