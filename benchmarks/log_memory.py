@@ -46,7 +46,8 @@ def memory(server: str, events: int) -> list[Figure]:
 
 
 def _peaks(server: str, events: int) -> dict[str, float]:
-    with _database(server, events) as url, tempfile.TemporaryDirectory() as place:
+    with new_database(server) as url, tempfile.TemporaryDirectory() as place:
+        _partition(url, events)
         found, master = {}, new_master()
         for work in WORKS:
             argv = [sys.executable, "-m", "benchmarks.log_memory", work, url, place, str(events), master]
@@ -56,26 +57,30 @@ def _peaks(server: str, events: int) -> dict[str, float]:
 
 
 @contextmanager
-def _database(server: str, events: int) -> Iterator[str]:
-    """A migrated database whose log has two partitions for so many events."""
-    name = f"memory_{uuid4().hex[:8]}"
+def new_database(server: str) -> Iterator[str]:
+    """A migrated database of its own, dropped afterwards."""
+    name = f"benchmark_{uuid4().hex[:8]}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     migrate(url)
-    owner = create_engine(url)
-    with owner.begin() as connection:
-        connection.execute(text("UPDATE log_head SET partition_rows = :rows"), {"rows": events // 2})
-        connection.execute(text("DROP TABLE log_0, log_1"))
-        connection.execute(text("SELECT log_add_partition(0), log_add_partition(1)"))
-    owner.dispose()
     try:
         yield url
     finally:
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         admin.dispose()
+
+
+def _partition(url: str, events: int) -> None:
+    """Gives the log two partitions for so many events."""
+    owner = create_engine(url)
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE log_head SET partition_rows = :rows"), {"rows": events // 2})
+        connection.execute(text("DROP TABLE log_0, log_1"))
+        connection.execute(text("SELECT log_add_partition(0), log_add_partition(1)"))
+    owner.dispose()
 
 
 def _work(work: str, url: str, place: Path, events: int, master: str) -> None:

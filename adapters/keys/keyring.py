@@ -11,11 +11,12 @@ back, as the transaction that made it may yet fail (docs/decisions/0010-keys-and
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 import psycopg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,21 +26,27 @@ from adapters.keys.local import KEY_BYTES
 from adapters.keys.management import KeyManagement, KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.sealing import NONCE_BYTES, SEALED, place_of_row, same_nonce, seal, unseal
 from adapters.log.driver import driver_of
+from adapters.log.wire import HEADER, TRAILER
 from domain.records import Entry, Row
 
-#: Keys that are remembered: a key takes about 250 bytes, a cipher made ready by it about 2,500.
+#: Keys that are remembered: a key takes about 250 bytes.
 REMEMBERED: Final = 100_000
-READY: Final = 20_000
 #: The execution option of an engine that holds its keyring.
 OPTION: Final = "roundtrip_keyring"
 
 _SEALED: Final = bytes([SEALED])
+#: A tuple of `subject_key` up to the wrapped key, in PostgreSQL's binary COPY format.
+_KEY: Final = struct.Struct(">hi16si")
 
 Cursor = psycopg.Cursor[Any]
 
 
-class DataKey(NamedTuple):
-    """A subject's key, empty where there is none any more. Rows at positions up to `erased_at` are erased."""
+class DataKey(msgspec.Struct, frozen=True, gc=False):
+    """A subject's key, empty where there is none any more. Rows at positions up to `erased_at` are erased.
+
+    A cipher is made of it each time: kept, it would take ten times the memory, and reading that again takes longer
+    than making it.
+    """
 
     secret: bytes
     erased_at: int
@@ -55,26 +62,13 @@ class Keyring:
         self._young: dict[str, DataKey] = {}
         self._old: dict[str, DataKey] = {}
         self._as_of = -1
-        self._cipher = lru_cache(READY)(AESGCM)
 
-    def seal(self, cursor: Cursor, entries: Sequence[Entry], erasures: int) -> Sequence[Entry]:
-        """The entries with their states sealed, but for those that are nobody's. The head's lock has to be
-        held; `erasures` is what the head says."""
-        subjects = {entry.subject for entry in entries if entry.subject is not None}
-        if not subjects:
-            return entries
-        keys = self._for_writing(cursor, subjects, erasures)
-        nonces = os.urandom(NONCE_BYTES * len(entries))
-        cipher, sealed = self._cipher, []
-        for start, entry in zip(range(0, len(nonces), NONCE_BYTES), entries, strict=True):
-            stream_id, version, topic, subject, state = entry
-            if subject is not None:
-                nonce = nonces[start : start + NONCE_BYTES]
-                key = cipher(keys[subject].secret)
-                state = seal(key, nonce, state, place_of_row(stream_id, version))
-                entry = Entry(stream_id, version, topic, subject, state)
-            sealed.append(entry)
-        return sealed
+    def seal(self, cursor: Cursor, entries: Sequence[Entry], erasures: int) -> Iterator[bytes]:
+        """The entries' states, each sealed as it is asked for, but for those that are nobody's. The head's lock has
+        to be held; `erasures` is what the head says. The keys are there when this returns."""
+        subjects = {owner for entry in entries if (owner := entry[3]) is not None}
+        keys = self._for_writing(cursor, subjects, erasures) if subjects else {}
+        return _sealed(entries, keys)
 
     def open(self, cursor: Cursor, rows: list[Row]) -> list[Row]:
         """The rows with their states in the clear; empty where the subject was erased at or after the row.
@@ -99,7 +93,7 @@ class Keyring:
                 " was not erased; restore table subject_key from a backup"
             )
         try:
-            state = unseal(self._cipher(key.secret), state, place_of_row(stream_id, version))
+            state = unseal(AESGCM(key.secret), state, place_of_row(stream_id, version))
         except InvalidTag as error:
             raise UnreadableError(
                 f"the row at position {position} cannot be opened: it or its key was altered; `roundtrip log verify`"
@@ -116,7 +110,7 @@ class Keyring:
         for subject, state in states.items():
             secret = keys[subject].secret
             nonce = same_nonce(secret, state, place) if same else os.urandom(NONCE_BYTES)
-            sealed[subject] = seal(self._cipher(secret), nonce, state, place)
+            sealed[subject] = seal(AESGCM(secret), nonce, state, place)
         return sealed
 
     def open_states(self, cursor: Cursor, place: bytes, states: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -130,7 +124,7 @@ class Keyring:
             try:
                 if key is None or not key.secret:
                     raise InvalidTag
-                opened[subject] = unseal(self._cipher(key.secret), state, place)
+                opened[subject] = unseal(AESGCM(key.secret), state, place)
             except InvalidTag as error:
                 where = place.decode()
                 raise UnreadableError(
@@ -151,24 +145,36 @@ class Keyring:
                 return keys
             [erasures] = cursor.execute("SELECT erasures FROM log_head FOR UPDATE").fetchone() or [0]
             keys = self._known(cursor, subjects, erasures)
-        lacking = [subject for subject in subjects if subject not in keys or not keys[subject].secret]
-        if lacking:
-            keys.update(self._make(cursor, lacking))
+        if len(keys) < len(subjects) or not all(key.secret for key in keys.values()):
+            absent = [subject for subject in subjects if subject not in keys]
+            destroyed = [subject for subject, key in keys.items() if not key.secret]
+            keys.update(self._make(cursor, absent, destroyed))
         return keys
 
-    def _make(self, cursor: Cursor, subjects: Sequence[str]) -> Iterable[tuple[str, DataKey]]:
+    def _make(
+        self, cursor: Cursor, absent: Sequence[str], destroyed: Sequence[str]
+    ) -> Iterable[tuple[str, DataKey]]:
+        """Keys for subjects that never had one, and for those whose key was destroyed."""
+        subjects = [*absent, *destroyed]
         secrets = os.urandom(KEY_BYTES * len(subjects))
         made = [secrets[at : at + KEY_BYTES] for at in range(0, len(secrets), KEY_BYTES)]
-        wrap = self._management.wrap
-        wrapped = [wrap(context_of(subject), key) for subject, key in zip(subjects, made, strict=True)]
-        cursor.execute(
-            "INSERT INTO subject_key AS held (subject, wrapped)"
-            " SELECT * FROM unnest(%b::text[]::uuid[], %b::bytea[])"
-            " ON CONFLICT (subject) DO UPDATE SET wrapped = excluded.wrapped WHERE held.wrapped IS NULL",
-            (list(subjects), wrapped),
-        )
-        if cursor.rowcount != len(subjects):
-            raise KeyManagementError("a key was made without the log's head being locked; begin again")
+        contexts = [context_of(subject) for subject in subjects]
+        wrapped = list(map(self._management.wrap, contexts, made))
+        if absent:
+            # In order of the index, whose pages are then gone through once.
+            rows = sorted(zip(contexts[: len(absent)], wrapped, strict=False))
+            with cursor.copy("COPY subject_key (subject, wrapped) FROM STDIN (FORMAT binary)") as copy:
+                tuples = b"".join(_KEY.pack(2, 16, context, len(key)) + key for context, key in rows)
+                copy.write(HEADER + tuples + TRAILER)
+        if destroyed:
+            cursor.execute(
+                "UPDATE subject_key AS held SET wrapped = made.wrapped"
+                " FROM unnest(%b::text[]::uuid[], %b::bytea[]) AS made (subject, wrapped)"
+                " WHERE held.subject = made.subject AND held.wrapped IS NULL",
+                (list(destroyed), wrapped[len(absent) :]),
+            )
+            if cursor.rowcount != len(destroyed):
+                raise KeyManagementError("a key was made without the log's head being locked; begin again")
         return [(subject, DataKey(key, 0)) for subject, key in zip(subjects, made, strict=True)]
 
     def _known(self, cursor: Cursor, subjects: Collection[str], as_of: int) -> dict[str, DataKey]:
@@ -213,8 +219,19 @@ class Keyring:
 
     def _forget(self, as_of: int) -> None:
         self._young, self._old = {}, {}
-        self._cipher.cache_clear()
         self._as_of = as_of
+
+
+def _sealed(entries: Sequence[Entry], keys: Mapping[str, DataKey]) -> Iterator[bytes]:
+    nonces = os.urandom(NONCE_BYTES * len(entries))
+    for start, (stream_id, version, _, subject, state) in zip(
+        range(0, len(nonces), NONCE_BYTES), entries, strict=True
+    ):
+        if subject is None:
+            yield state
+        else:
+            nonce = nonces[start : start + NONCE_BYTES]
+            yield seal(AESGCM(keys[subject].secret), nonce, state, place_of_row(stream_id, version))
 
 
 def context_of(subject: str) -> bytes:

@@ -18,11 +18,11 @@ _TEXT_AT: Final = 1 + NONCE_BYTES
 
 def place_of_row(stream_id: str, version: int) -> bytes:
     """The place of a row's state: its stream and version, and thereby its record."""
-    return b"%b:%d" % (stream_id.encode(), version)
+    return f"{stream_id}:{version}".encode()
 
 
 def seal(key: AESGCM, nonce: bytes, text: bytes, place: bytes) -> bytes:
-    return _VERSION + nonce + key.encrypt(nonce, text, place)
+    return b"%b%b%b" % (_VERSION, nonce, key.encrypt(nonce, text, place))
 
 
 def unseal(key: AESGCM, sealed: bytes, place: bytes) -> bytes:

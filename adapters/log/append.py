@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import chain as concatenated
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -77,18 +78,17 @@ def append(
             if len(entries) > PROBE:
                 known = _positions(cursor, entries)
             fresh, appended = _number(entries, head.position, known, must_be_new)
-            return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
+            return _write(connection, cursor, head, fresh, appended)
         # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
         numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
         cursor.execute("SAVEPOINT append")
         try:
-            sealed = _sealed(connection, cursor, head, entries)
-            return _write(cursor, head, sealed, list(map(_appended, numbered)))
+            return _write(connection, cursor, head, entries, list(map(_appended, numbered)))
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT append")
         known = _positions(cursor, entries)
         fresh, appended = _number(entries, head.position, known, must_be_new)
-        return _write(cursor, head, _sealed(connection, cursor, head, fresh), appended)
+        return _write(connection, cursor, head, fresh, appended)
 
 
 class _Head(NamedTuple):
@@ -99,11 +99,12 @@ class _Head(NamedTuple):
     erasures: int
 
 
-def _sealed(
+def _states(
     connection: Connection, cursor: psycopg.Cursor[Any], head: _Head, entries: Sequence[Entry]
-) -> Sequence[Entry]:
+) -> Iterator[bytes]:
+    """The states as they are stored: sealed, but for what is nobody's."""
     if all(entry.subject is None for entry in entries):
-        return entries
+        return (entry.state for entry in entries)
     return keyring_of(connection).seal(cursor, entries, head.erasures)
 
 
@@ -134,25 +135,32 @@ def _number(
 
 
 def _write(
-    cursor: psycopg.Cursor[Any], head: _Head, fresh: Sequence[Entry], appended: list[Appended]
+    connection: Connection,
+    cursor: psycopg.Cursor[Any],
+    head: _Head,
+    fresh: Sequence[Entry],
+    appended: list[Appended],
 ) -> Batch:
     """Writes the rows, the chain's next digest and the head. The server takes rows in while the next are
-    encoded and digested."""
+    sealed, encoded and digested: the first half of them while it is at work on the index of `log_stream`."""
     if not fresh:
         return Batch(appended, head.position, head.recorded_at)
     first, last = head.position + 1, head.position + len(fresh)
     _ensure_partitions(cursor, first, last, head.partition_rows)
+    rows = encode_log_rows(first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))
+    chunks = iter(lambda: list(islice(rows, CHUNK)), [])
     with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
         copy.write(HEADER + encode_stream_rows(first, fresh) + TRAILER)
-        rows = encode_log_rows(first, head.recorded_at, fresh)
-        checks = struct.pack(f">{len(rows)}I", *map(zlib.crc32, rows))
+        ahead = list(islice(chunks, len(fresh) // (2 * CHUNK)))
     chain = hashlib.sha256(head.digest)
+    checks: list[int] = []
     with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
         copy.write(HEADER)
-        for start in range(0, len(rows), CHUNK):
-            chunk = b"".join(rows[start : start + CHUNK])
-            copy.write(chunk)
-            chain.update(chunk)
+        for chunk in concatenated(ahead, chunks):
+            together = b"".join(chunk)
+            copy.write(together)
+            chain.update(together)
+            checks += map(zlib.crc32, chunk)
         copy.write(TRAILER)
     digest = chain.digest()
     cursor.execute(
@@ -160,7 +168,17 @@ def _write(
         " VALUES (%b, %b, %b, %b, %b))"
         " UPDATE log_head SET position = %b, recorded_at = %b, digest = %b"
         " RETURNING pg_notify(%b, position::text)",
-        (last, first, head.recorded_at, digest, checks, last, head.recorded_at, digest, CHANNEL),
+        (
+            last,
+            first,
+            head.recorded_at,
+            digest,
+            struct.pack(f">{len(checks)}I", *checks),
+            last,
+            head.recorded_at,
+            digest,
+            CHANNEL,
+        ),
     )
     return Batch(appended, last, head.recorded_at)
 

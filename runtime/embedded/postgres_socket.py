@@ -31,6 +31,8 @@ _SETTINGS = {
     # This build has pglz alone, which takes ten times the time that writing a page of random keys takes.
     "wal_compression": "off",
     "checkpoint_timeout": "15min",
+    # A large append's pages are on their way to the disk before it commits, which then waits for its last ones only.
+    "wal_writer_delay": "10ms",
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",
