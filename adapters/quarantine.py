@@ -19,12 +19,12 @@ from adapters.log.read import driver_of
 _PLACE: Final = b"quarantine"
 _decode = msgspec.msgpack.Decoder(tuple[dict[str, str], bytes]).decode
 
-_COLUMNS = "id::text, feed, code, reason, headers, body, received_at"
+_COLUMNS = "id::text, feed, code, reason, headers, body, received_at, position"
 
 
 class Quarantined(NamedTuple):
     """One payload. `code` is for programs, `reason` for people and without personal data; `received_at` is in
-    microseconds since the epoch."""
+    microseconds since the epoch. Of a record that is in the log there is its `position` in place of a body."""
 
     id: str
     feed: str
@@ -33,6 +33,7 @@ class Quarantined(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     received_at: int
+    position: int | None = None
 
 
 def put_aside(connection: Connection, item: Quarantined) -> None:
@@ -41,17 +42,18 @@ def put_aside(connection: Connection, item: Quarantined) -> None:
     with driver_of(connection).cursor(binary=True) as cursor:
         sealed = keyring_of(connection).seal_states(cursor, _PLACE, kept)
         cursor.execute(
-            "INSERT INTO quarantine (id, feed, code, reason, body, received_at)"
-            " VALUES (%b::text::uuid, %b, %b, %b, %b, %b) ON CONFLICT (id) DO NOTHING",
-            (*item[:4], sealed[item.id], item.received_at),
+            "INSERT INTO quarantine (id, feed, code, reason, body, received_at, position)"
+            " VALUES (%b::text::uuid, %b, %b, %b, %b, %b, %b) ON CONFLICT (id) DO NOTHING",
+            (*item[:4], sealed[item.id], item.received_at, item.position),
         )
 
 
 def put_asides(connection: Connection, feed: str | None = None, limit: int = 1_000) -> list[Quarantined]:
-    """The oldest ones, of one feed or of all."""
+    """The oldest ones, of one feed or of all, that were not replayed."""
     return _opened(
         connection,
-        f"SELECT {_COLUMNS} FROM quarantine WHERE %b::text IS NULL OR feed = %b ORDER BY received_at, id LIMIT %b",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM quarantine WHERE replayed_at IS NULL AND (%b::text IS NULL OR feed = %b)"  # noqa: S608
+        " ORDER BY received_at, id LIMIT %b",
         (feed, feed, limit),
     )
 
@@ -60,6 +62,21 @@ def find_aside(connection: Connection, id: str) -> Quarantined | None:
     """The one with this id; `None` where there is none."""
     found = _opened(connection, f"SELECT {_COLUMNS} FROM quarantine WHERE id::text = %b", (id,))  # noqa: S608
     return found[0] if found else None
+
+
+def note_replayed(connection: Connection, id: str, at: int) -> None:
+    """A record of the log was handed in again (microseconds). That it was left out where it stands remains so."""
+    driver_of(connection).execute(
+        "UPDATE quarantine SET replayed_at = %s WHERE id::text = %s AND position IS NOT NULL", (at, id)
+    )
+
+
+def left_out(connection: Connection, after: int, upto: int) -> set[int]:
+    """The positions above `after` and up to `upto` whose records the pipeline has left out."""
+    rows = driver_of(connection).execute(
+        "SELECT position FROM quarantine WHERE position > %s AND position <= %s", (after, upto)
+    )
+    return {position for (position,) in rows}
 
 
 def forget_aside(connection: Connection, id: str) -> bool:

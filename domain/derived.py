@@ -13,7 +13,13 @@ from typing import Final
 
 import msgspec
 
-from domain.messages import MembershipChanged, MergeRefused, ProfileCreated, ProfileMerged, RoutingWithheld
+from domain.messages import (
+    MembershipChanged,
+    MergeRefused,
+    ProfileCreated,
+    ProfileMerged,
+    RoutingWithheld,
+)
 from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.records import Entry, Identifier, Record, derive_id, node_id

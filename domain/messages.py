@@ -50,3 +50,14 @@ class RoutingWithheld(msgspec.Struct, frozen=True):
     profile: str
     reason: str
     cause: int
+
+
+class PutAside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something is in quarantine: a payload that could not be taken in or, with a `position`, the record of the log
+    there, which the pipeline cannot apply. `code` is for programs, `reason` for people."""
+
+    id: str
+    feed: str
+    code: str
+    reason: str
+    position: int = 0

@@ -10,14 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from domain import derived, identity
-from domain.audiences.evaluation import CompiledAudiences, Event, Person
+from domain.audiences.evaluation import Event, Person
 from domain.erasure import EraseRequest, Erasure, erase
-from domain.identity_rules import DEFAULT_RULES, Rules
+from domain.identity_rules import Rules
 from domain.profiles import (
     Membership,
     Profile,
@@ -29,60 +28,10 @@ from domain.profiles import (
 )
 from domain.records import Entry, Identifier, Record, dig, node_id
 from domain.routing import Destination, Routed, Withheld, route
+from domain.set_aside import NotAppliedError, reason_of
+from domain.state import Inbound, MembershipChange, Outcome, Plan, State
 
 _body = msgspec.json.Decoder().decode
-
-
-class Plan(NamedTuple):
-    """What the workspace declares, ready for use: the audiences, each feed's priority, the
-    destinations of each audience, and the rules that identities are resolved by."""
-
-    audiences: CompiledAudiences
-    priorities: Mapping[str, int]
-    destinations: Mapping[str, tuple[Destination, ...]]
-    rules: Rules = DEFAULT_RULES
-
-
-class Inbound(NamedTuple):
-    """One row of the log to apply. `record` is `None` for a row that only moves the log's time. `subject` is
-    the row's, by which its leading identifier is known. `erase` asks for a person to be erased."""
-
-    position: int
-    recorded_at: int
-    record: Record | None
-    subject: str | None = None
-    erase: EraseRequest | None = None
-
-
-class State(NamedTuple):
-    """What a step works on, and changes in place: `graph` maps node ids to profile ids for every identifier
-    of the batch that is known; `profiles` holds those profiles, and every profile with a timer due. `gone` says
-    below which position a node was somebody's whose records are erased, for a replay."""
-
-    graph: dict[str, str]
-    profiles: dict[str, Profile]
-    gone: Mapping[str, int] = {}
-
-
-class MembershipChange(NamedTuple):
-    """Somebody entered (`membership` given) or left an audience."""
-
-    audience: str
-    profile: str
-    membership: Membership | None
-
-
-class Outcome(NamedTuple):
-    """What a step has changed besides the state: the profiles to save, those that merged into others, the
-    graph's new links, membership changes in order, the records that follow, in order, and who was erased: their
-    records come after all others."""
-
-    changed: frozenset[str]
-    merged: Mapping[str, str]
-    links: Mapping[str, str]
-    memberships: Sequence[MembershipChange]
-    entries: Sequence[Entry]
-    erased: Sequence[Erasure] = ()
 
 
 class Fold:
@@ -315,12 +264,26 @@ class Fold:
         )
 
 
+def apply(fold: Fold, row: Inbound) -> None:
+    """Takes one row in. Raises `NotAppliedError` where that cannot be done, whatever the reason; the fold's state is
+    then of no more use."""
+    try:
+        fold.apply(row)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NotAppliedError(row.position, reason_of(error)) from error
+
+
 def step(plan: Plan, rows: Sequence[Inbound], state: State) -> Outcome:
-    """Applies rows in log order. `state` holds what the rows can touch, and is changed in place."""
+    """Applies rows in log order. `state` holds what the rows can touch, and is changed in place.
+
+    Raises `NotAppliedError` of the first row that cannot be applied.
+    """
     times = [row.recorded_at for row in rows]
     fold = Fold(plan, state, lambda at: rows[bisect_left(times, at)].position)
     for row in rows:
-        fold.apply(row)
+        apply(fold, row)
     fold.fire(times[-1])
     return fold.outcome()
 

@@ -11,7 +11,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from domain.erasure import EraseRequest, SubjectErased
-from domain.messages import MembershipChanged, MergeRefused, ProfileCreated, ProfileMerged, RoutingWithheld
+from domain.messages import (
+    MembershipChanged,
+    MergeRefused,
+    ProfileCreated,
+    ProfileMerged,
+    PutAside,
+    RoutingWithheld,
+)
 from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Record
 
@@ -77,8 +84,8 @@ CHANNELS: Final = (
     Channel(
         "roundtrip.log.quarantine.{feed}",
         _LOG,
-        Anything("Quarantined", "The id by which it is found, the feed, a code and the reason."),
-        "a payload was put aside",
+        PutAside,
+        "a payload was put aside, or a record that cannot be applied",
     ),
     Channel(
         "roundtrip.log.import.{step}",

@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "audience": "runtime.commands.audience:app",
     "profile": "runtime.commands.profile:app",
     "feed": "runtime.commands.feed:app",
+    "quarantine": "runtime.commands.quarantine:app",
     "connector": "runtime.commands.connector:app",
     "connection": "runtime.commands.connection:app",
     "deliveries": "runtime.commands.deliveries:app",

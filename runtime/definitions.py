@@ -16,7 +16,7 @@ from domain.configuration import Definition
 from domain.mendable import Mendable
 from domain.records import Row
 from domain.routing import Destination
-from domain.step import Plan
+from domain.state import Plan
 from domain.workspace import Connection, Workspace
 from runtime.identity_rules import rules_of as rules_of
 

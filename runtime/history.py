@@ -19,6 +19,7 @@ from adapters.log.read import driver_of, read_positions, read_sources
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph
+from adapters.quarantine import left_out
 from domain.configuration import Definition
 from domain.erasure import ERASED, decode_erased
 from domain.history import HistoryRow, anchor, history_of
@@ -112,9 +113,9 @@ def history_rows(
     connection: Connection, definitions: Definitions, rows: Sequence[Row]
 ) -> Iterator[HistoryRow]:
     """The history's rows of rows of the log. Records that are nobody's have none."""
-    records = [
-        (row, record_of(row.state)) for row in rows if row.topic.startswith(_INBOUND) and not row.erased
-    ]
+    rows = [row for row in rows if row.topic.startswith(_INBOUND) and not row.erased]
+    apart = left_out(connection, rows[0].position - 1, rows[-1].position) if rows else set()
+    records = [(row, record_of(row.state)) for row in rows if row.position not in apart]
     if not records:
         return
     workspace = load_workspace(connection)

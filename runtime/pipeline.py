@@ -5,24 +5,30 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from threading import Event
 from typing import Final
 
+import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.erasure import destroy_person, forget_deletions
+from adapters.keys.management import KeyManagementError
 from adapters.log.append import append
 from adapters.log.read import listen, read_head, read_sources, wait_for_append
-from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
+from adapters.projections.checkpoint import LostLeadError, move_checkpoint, read_checkpoint
 from adapters.projections.definitions import apply_definitions, load_workspace
 from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
 from adapters.projections.people import load_state, next_due, profiles_due, save
+from adapters.quarantine import Quarantined, put_aside
 from domain.configuration import TOPIC_PREFIX
 from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
-from domain.step import Inbound, Outcome, Plan, nodes_of, step
+from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
+from domain.state import Inbound, Outcome, Plan
+from domain.step import nodes_of, step
 from runtime.definitions import Definitions, plan_of
 from runtime.failpoints import failpoint
 
@@ -41,7 +47,10 @@ log = structlog.get_logger("pipeline")
 
 class Pipeline:
     """`follow` is where the records go that follow from a batch, in the batch's transaction. To a rebuild they
-    are nothing new: what follows from the log is in the log already."""
+    are nothing new: what follows from the log is in the log already.
+
+    A record that cannot be applied is left out: the batch is done again without it, and puts it into quarantine.
+    """
 
     def __init__(
         self,
@@ -55,14 +64,39 @@ class Pipeline:
         self._follow = follow
         self._plan: Plan | None = None
         self.position = 0
+        #: Why records of the batch to come cannot be applied, by position.
+        self._apart: dict[int, str] = {}
+        self._rows = BATCH_ROWS
 
     def turn(self, upto: int | None = None) -> int:
         """Takes in the next batch of the log, not above `upto`; how many rows that were, 0 at its end."""
+        while True:
+            try:
+                taken = self._turn(upto)
+            except NotAppliedError as error:
+                if error.position in self._apart:
+                    raise
+                self._apart[error.position] = error.reason
+                log.error("a record cannot be applied", position=error.position, reason=error.reason)
+            except (SQLAlchemyError, KeyManagementError, LostLeadError, OSError, MemoryError):
+                raise
+            except Exception as error:
+                # Whose fault it is shows in a batch of one.
+                if self._rows == 1:
+                    raise
+                self._rows = max(self._rows // 8, 1)
+                log.warning("looking for a record that cannot be applied", reason=reason_of(error))
+            else:
+                self._apart.clear()
+                self._rows = min(self._rows * 2, BATCH_ROWS)
+                return taken
+
+    def _turn(self, upto: int | None) -> int:
         with self._engine.begin() as connection:
             if self._plan is None:
                 self._plan = plan_of(load_workspace(connection))
                 self.position = read_checkpoint(connection, CHECKPOINT)
-            rows, end = read_sources(connection, self.position, BATCH_ROWS, upto)
+            rows, end = read_sources(connection, self.position, self._rows, upto)
             if not rows and end == self.position:
                 return 0
             whole = len(rows)
@@ -96,18 +130,38 @@ class Pipeline:
         taken = rows
         if len(due) == BATCH_DUE:
             taken = rows[: bisect_left([row.recorded_at for row in rows], due[-1][1])]
-        inbound = [_inbound(row, plan) for row in (taken or rows[:1])]
+        inbound = [_inbound(row, plan, self._apart) for row in (taken or rows[:1])]
         if not taken:
             inbound[0] = inbound[0]._replace(record=None, erase=None)
         state = load_state(connection, nodes_of(inbound), {profile for profile, _ in due})
         outcome = step(plan, inbound, state)
-        save(connection, state, outcome)
+        try:
+            save(connection, state, outcome)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if len(inbound) > 1:
+                raise
+            raise NotAppliedError(inbound[0].position, reason_of(error)) from error
         apply_outbound(connection, taken)
         if self._follow is append:
             self._append(connection, taken, outcome)
+            self._put_aside(connection, taken)
         elif outcome.entries:
             self._follow(connection, outcome.entries)
         return taken
+
+    def _put_aside(self, connection: Connection, taken: list[Row]) -> None:
+        """Tells the log and the quarantine of what was left out."""
+        told = []
+        for row in taken:
+            if row.position in self._apart:
+                one = put_aside_of(row, _feed_of(row), self._apart[row.position])
+                told.append(entry_of_aside(one))
+                item = Quarantined(
+                    one.id, one.feed, one.code, one.reason, {}, b"", row.recorded_at, row.position
+                )
+                put_aside(connection, item)
+        if told:
+            append(connection, told)
 
     def _append(self, connection: Connection, taken: list[Row], outcome: Outcome) -> None:
         """Appends what follows, and then destroys the keys of whom it erased, and of deletions that are done."""
@@ -122,11 +176,21 @@ class Pipeline:
         forget_deletions(connection, [row for row in taken if row.topic in OUTCOME_TOPICS])
 
 
-def _inbound(row: Row, plan: Plan) -> Inbound:
-    said = row.topic.startswith(_INBOUND) and not row.erased
-    record = plan.rules.understood(record_of(row.state)) if said else None
+def _inbound(row: Row, plan: Plan, apart: Collection[int]) -> Inbound:
+    said = row.topic.startswith(_INBOUND) and not row.erased and row.position not in apart
+    try:
+        record = plan.rules.understood(record_of(row.state)) if said else None
+    except Exception as error:
+        raise NotAppliedError(row.position, reason_of(error)) from error
     erase = decode_request(row.state) if row.topic == REQUESTED else None
     return Inbound(row.position, row.recorded_at, record, row.subject, erase)
+
+
+def _feed_of(row: Row) -> str:
+    try:
+        return record_of(row.state).feed
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UNREADABLE
 
 
 def run_pipeline(engine: Engine, definitions: Definitions, stop: Event) -> None:

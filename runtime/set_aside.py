@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from adapters.quarantine import Quarantined
+from domain.messages import PutAside
 from domain.records import Entry, derive_id
+from domain.set_aside import entry_of_aside
 from feeds.feed import Refused
 
 #: Headers that a payload is read by, and that carry no secret. The others are not kept.
@@ -28,8 +29,7 @@ log = structlog.get_logger("quarantine")
 
 def told_of(item: Quarantined) -> Entry:
     """What the log says of it: by the id it is found, and nothing of a person's is told."""
-    told = {"id": item.id, "feed": item.feed, "code": item.code, "reason": item.reason}
-    return Entry(item.id, 1, f"quarantine.{item.feed}", None, msgspec.json.encode(told))
+    return entry_of_aside(PutAside(item.id, item.feed, item.code, item.reason))
 
 
 async def set_aside(

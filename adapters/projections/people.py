@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
 from domain.profiles import Profile, decode_profile, encode_profile
-from domain.step import MembershipChange, Outcome, State
+from domain.state import MembershipChange, Outcome, State
 
 #: What profiles are sealed for: their table. Equal profiles are equal bytes, so that digests can be compared.
 _PLACE: Final = b"profile"

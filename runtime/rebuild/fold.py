@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,7 +12,8 @@ from domain.identity_rules import Rules
 from domain.outbound import Outbound, Outcome
 from domain.profiles import Profile
 from domain.records import Entry, record_of
-from domain.step import Fold, Inbound, State
+from domain.state import Inbound, State
+from domain.step import Fold, apply
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
@@ -90,7 +91,15 @@ def digest_of(state: bytes) -> bytes:
 class ShardFold:
     """Takes in the rows of one shard, in order, and has its state at the end."""
 
-    def __init__(self, plans: Plans, clock: Clock, goal: int, gone: Mapping[str, int] = {}) -> None:
+    def __init__(
+        self,
+        plans: Plans,
+        clock: Clock,
+        goal: int,
+        gone: Mapping[str, int] = {},
+        apart: Collection[int] = frozenset(),
+    ) -> None:
+        self._apart = apart
         self._plans = plans
         self._clock = clock
         self._goal = goal
@@ -105,15 +114,17 @@ class ShardFold:
         self._undrained = 0
 
     def take(self, position: int, recorded_at: int, kind: int, state: bytes) -> None:
-        """Takes one row in."""
+        """Takes one row in. Raises `NotAppliedError`."""
         if kind == Kind.RECORD:
+            if position in self._apart:
+                return
             if self._boundary is not None and self._boundary < position:
                 self._pass_definitions(position)
             fold = self._fold or self._begin(position)
             assert self._rules is not None
             subject = state[:SUBJECT_BYTES].decode().strip() or None
             record = self._rules.understood(record_of(state[SUBJECT_BYTES:]))
-            fold.apply(Inbound(position, recorded_at, record, subject))
+            apply(fold, Inbound(position, recorded_at, record, subject))
             self._undrained += 1
             if self._undrained >= _DRAIN:
                 self._drain()

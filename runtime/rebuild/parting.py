@@ -73,6 +73,7 @@ class History:
         self._tail = tail
         self._plans = Plans([*changes, *tail.changes])
         self._clock = store.clock().and_then(tail.scan.clock)
+        self._apart = store.apart() | frozenset(tail.scan.apart)
 
     def of_person(self, id: str) -> list[ShardRow]:
         """The rows of a node's component, in order."""
@@ -100,7 +101,7 @@ class History:
 
     def moments(self, rows: Iterable[ShardRow]) -> Iterator[tuple[int, ShardFold]]:
         """The fold after each thing that changes something, and the position at which that was."""
-        fold = ShardFold(self._plans, self._clock, self._tail.position)
+        fold = ShardFold(self._plans, self._clock, self._tail.position, apart=self._apart)
         for row in rows:
             for position in fold.pass_time(row.position):
                 yield position, fold

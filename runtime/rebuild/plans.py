@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.projections.definitions import DefinitionChange, workspace_of
-from domain.step import Plan
+from domain.state import Plan
 from runtime.definitions import plan_of
 
 #: What is declared: kind and name, and with them the body and the position that declared it.

@@ -169,6 +169,7 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
     edges: Keys = np.empty((0, 2), np.uint64)
     clock: list[NDArray[np.int64]] = []
     declared: list[Row] = []
+    apart: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     last, rows = 0, 0
     for number in setting.ranges:
         scan = store.load_scan(number)
@@ -179,9 +180,11 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
             clock.append(times)
             last = int(times[-1, 0])
         declared += store.definitions(scan)
+        apart.append(scan["apart"])
         rows += len(scan["positions"])
     with engine.begin() as connection:
         changes = [_stored(connection, definitions.change_of(row)) for row in declared]
+    store.save_apart(np.concatenate(apart))
     store.save_changes(msgspec.msgpack.encode(changes))
     shards = Shards(nodes, components(nodes, edges), shard_count(len(nodes), rows, jobs))
     store.save_shards(shards, clock)

@@ -19,6 +19,8 @@ from domain.erasure import ERASED
 from domain.identity_rules import DEFAULT_RULES
 from domain.outbound import Outbound
 from domain.records import RECORD_TYPES, Identifier, Row, node_id
+from domain.set_aside import TOPIC_PREFIX as QUARANTINED
+from domain.set_aside import decode_put_aside
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -41,6 +43,7 @@ class Kind(IntEnum):
 #: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
 _TIME: Final = 8
 _ERASURE: Final = 9
+_APART: Final = 10
 _TIMELESS: Final = 16
 _FOLLOWS: Final = 17
 _DEFINITION: Final = 18
@@ -92,6 +95,8 @@ class Scan:
         self.nodes: set[int] = set()
         self.edges: set[tuple[int, int]] = set()
         self.definitions: list[Row] = []
+        #: Positions of records that were left out, as they could not be applied.
+        self.apart: list[int] = []
         self._known: dict[tuple[str, tuple[str, str]], tuple[int, ...]] = {}
 
     def add(self, row: Row) -> None:
@@ -127,6 +132,9 @@ class Scan:
                 )
                 held = msgspec.json.encode(told)
                 self.rows.append((at, recorded_at, Kind.REQUESTED, key_of(asked.id), held))
+        elif sort == _APART:
+            if (left_out := decode_put_aside(state).position) > 0:
+                self.apart.append(left_out)
         elif sort in (Kind.REQUESTED, Kind.OUTCOME):
             if sort == Kind.OUTCOME or subject != stream_id:
                 self.rows.append((position, recorded_at, sort, key_of(stream_id), state))
@@ -136,7 +144,11 @@ class Scan:
 
     def _key(self, state: bytes) -> int | None:
         """The key of a record, `None` where it names nobody; what else it names belongs together with that."""
-        feed, identifiers = _named(state)
+        try:
+            feed, identifiers = _named(state)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # The pipeline has left it out.
+            return None
         known = self._known
         keys: list[int] = []
         for identifier in identifiers:
@@ -166,6 +178,8 @@ def _sort_of(topic: str, people: bool) -> int:
         return Kind.REQUESTED
     if topic == ERASED:
         return _ERASURE
+    if topic.startswith(QUARANTINED):
+        return _APART
     return Kind.OUTCOME if topic in OUTCOME_TOPICS else _TIME
 
 

@@ -90,6 +90,7 @@ class Store:
             clock=np.array(scan.clock, dtype=np.int64).reshape(-1, 2),
             nodes=np.array(sorted(scan.nodes), dtype=np.uint64),
             edges=np.array(sorted(scan.edges), dtype=np.uint64).reshape(-1, 2),
+            apart=np.array(scan.apart, dtype=np.int64),
             definitions=np.frombuffer(msgspec.msgpack.encode(scan.definitions), dtype=np.uint8),
         )
 
@@ -184,6 +185,13 @@ class Store:
             return Clock(np.empty(0, np.int64), np.empty(0, np.int64))
         pairs = np.memmap(file, dtype=np.int64, mode="r").reshape(-1, 2)
         return Clock(pairs[:, 0], pairs[:, 1])
+
+    def save_apart(self, positions: NDArray[np.int64]) -> None:
+        self._put("apart", positions.tobytes())
+
+    def apart(self) -> frozenset[int]:
+        """The positions of records that were left out."""
+        return frozenset(np.frombuffer((self.home / "apart").read_bytes(), dtype=np.int64).tolist())
 
     def save_changes(self, changes: bytes) -> None:
         self._put("definitions", changes)

@@ -71,7 +71,7 @@ class Worker:
             setting.url, application="rebuild", keys=setting.keys, pool_size=1
         )
         self._store = Store(setting.home, setting.secret)
-        self._folding: tuple[Plans, Clock] | None = None
+        self._folding: tuple[Plans, Clock, frozenset[int]] | None = None
         self._shards: Shards | None = None
         self._gone: dict[str, int] | None = None
 
@@ -101,11 +101,12 @@ class Worker:
     def fold(self, shard: int) -> int:
         """Folds one shard and writes its part of the tables; how many rows it had."""
         if self._folding is None:
-            self._folding = (Plans(changes_of(self._store)), self._store.clock())
+            self._folding = (Plans(changes_of(self._store)), self._store.clock(), self._store.apart())
         if self._gone is None:
             with self._engine.begin() as connection:
                 self._gone = load_all_gone(connection)
-        fold = ShardFold(*self._folding, self._setting.goal, self._gone)
+        plans, clock, apart = self._folding
+        fold = ShardFold(plans, clock, self._setting.goal, self._gone, apart)
         rows = 0
         shards = self._known_shards().count
         for rows, row in enumerate(self._store.rows_of(shard, shards, self._setting.ranges), 1):  # noqa: B007

@@ -128,9 +128,9 @@ def test_a_feed_nobody_declared_is_waited_for_then_put_aside_and_can_be_replayed
     wait_until(lambda: put_aside(roundtrip, message_id), "the message to be put aside", 30)
     [(id, feed, code, reason)] = put_aside(roundtrip, message_id)
     assert (feed, code) == ("nobodys", "unknown_feed")
-    command = [sys.executable, "-m", "runtime.cli", "feed"]
+    command = [sys.executable, "-m", "runtime.cli", "quarantine"]
     environment = dict(roundtrip.ours.environment)
-    listed = subprocess.run([*command, "quarantined"], env=environment, capture_output=True, text=True)
+    listed = subprocess.run([*command, "list"], env=environment, capture_output=True, text=True)
     assert f"{id}\tnobodys\tunknown_feed\t{reason}" in listed.stdout
     done = subprocess.run([*command, "replay", id], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

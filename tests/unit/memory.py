@@ -8,7 +8,8 @@ import msgspec
 
 from domain.profiles import Profile, decode_profile, encode_profile
 from domain.records import Entry, Identifier, Record, RecordType, node_id
-from domain.step import Inbound, Outcome, Plan, State, nodes_of, step
+from domain.state import Inbound, Outcome, Plan, State
+from domain.step import nodes_of, step
 
 HOUR = 3_600_000_000
 

@@ -17,7 +17,7 @@ from domain.identity_rules import Rules, entry_for
 from domain.profiles import decode_profile
 from domain.records import Identifier, Record, node_id
 from domain.routing import Destination
-from domain.step import Inbound, Plan
+from domain.state import Inbound, Plan
 from tests.unit.memory import HOUR, Memory, record
 
 #: Few of each, and low limits, so that people meet, merge and are refused.

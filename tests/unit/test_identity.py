@@ -11,7 +11,7 @@ from domain.audiences.evaluation import compile_audiences
 from domain.identifiers import Kind, read_identifier
 from domain.identity_rules import Rules
 from domain.records import Identifier
-from domain.step import Plan
+from domain.state import Plan
 from feeds.segment import parse_call
 from tests.unit.memory import HOUR, Memory, record, rows
 

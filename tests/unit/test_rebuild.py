@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapters.projections.definitions import DefinitionChange
 from domain.profiles import encode_profile
 from domain.records import Row, derive_id, entry_of
-from domain.step import Inbound
+from domain.state import Inbound
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards, components
 from runtime.rebuild.fold import Lone, ShardFold

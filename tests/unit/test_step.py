@@ -13,7 +13,7 @@ from domain.audiences.evaluation import compile_audiences
 from domain.profiles import decode_profile
 from domain.records import Identifier
 from domain.routing import Destination, held_out
-from domain.step import Inbound, Plan
+from domain.state import Inbound, Plan
 from tests.unit.memory import HOUR, Memory, record, rows
 
 USER = ("user_id", "ann")

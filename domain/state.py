@@ -1,0 +1,65 @@
+"""What a step of the pipeline takes, works on and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from domain.audiences.evaluation import CompiledAudiences
+from domain.erasure import EraseRequest, Erasure
+from domain.identity_rules import DEFAULT_RULES, Rules
+from domain.profiles import Membership, Profile
+from domain.records import Entry, Record
+from domain.routing import Destination
+
+
+class Plan(NamedTuple):
+    """What the workspace declares, ready for use: the audiences, each feed's priority, the
+    destinations of each audience, and the rules that identities are resolved by."""
+
+    audiences: CompiledAudiences
+    priorities: Mapping[str, int]
+    destinations: Mapping[str, tuple[Destination, ...]]
+    rules: Rules = DEFAULT_RULES
+
+
+class Inbound(NamedTuple):
+    """One row of the log to apply. `record` is `None` for a row that only moves the log's time. `subject` is
+    the row's, by which its leading identifier is known. `erase` asks for a person to be erased."""
+
+    position: int
+    recorded_at: int
+    record: Record | None
+    subject: str | None = None
+    erase: EraseRequest | None = None
+
+
+class State(NamedTuple):
+    """What a step works on, and changes in place: `graph` maps node ids to profile ids for every identifier
+    of the batch that is known; `profiles` holds those profiles, and every profile with a timer due. `gone` says
+    below which position a node was somebody's whose records are erased, for a replay."""
+
+    graph: dict[str, str]
+    profiles: dict[str, Profile]
+    gone: Mapping[str, int] = {}
+
+
+class MembershipChange(NamedTuple):
+    """Somebody entered (`membership` given) or left an audience."""
+
+    audience: str
+    profile: str
+    membership: Membership | None
+
+
+class Outcome(NamedTuple):
+    """What a step has changed besides the state: the profiles to save, those that merged into others, the
+    graph's new links, membership changes in order, the records that follow, in order, and who was erased: their
+    records come after all others."""
+
+    changed: frozenset[str]
+    merged: Mapping[str, str]
+    links: Mapping[str, str]
+    memberships: Sequence[MembershipChange]
+    entries: Sequence[Entry]
+    erased: Sequence[Erasure] = ()

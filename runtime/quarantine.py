@@ -1,0 +1,66 @@
+"""Handing in again what lies in quarantine: payloads by their feed's way, records as the next version of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nats.js.api import Header
+from sqlalchemy import Connection
+
+from adapters.bus.connection import connect
+from adapters.bus.publish import Message, publish_batch
+from adapters.bus.streams import ensure_streams
+from adapters.log.append import append
+from adapters.log.read import driver_of, read_positions
+from adapters.quarantine import Quarantined, find_aside, forget_aside, note_replayed
+from domain.mendable import Mendable
+from domain.records import Entry
+
+
+class QuarantineError(Mendable):
+    """Nothing like that is in quarantine, or it cannot be handed in again."""
+
+
+def find(connection: Connection, id: str) -> Quarantined:
+    """The item with this id. Raises `QuarantineError`."""
+    item = find_aside(connection, id)
+    if item is None:
+        raise QuarantineError(
+            f"nothing in quarantine has the id {id}; `roundtrip quarantine list` tells them"
+        )
+    return item
+
+
+def replay(connection: Connection, nats_url: str, id: str) -> str:
+    """Hands an item in again, and says how. Raises `QuarantineError`. The caller commits."""
+    item = find(connection, id)
+    if item.position is None:
+        asyncio.run(_hand_in(nats_url, item))
+        forget_aside(connection, id)
+        return f"handed in again on roundtrip.in.{item.feed}"
+    return f"at position {_append_again(connection, item, item.position)}"
+
+
+def _append_again(connection: Connection, item: Quarantined, position: int) -> int:
+    [row] = read_positions(connection, [position])
+    if row.erased:
+        raise QuarantineError(f"the record at position {position} is of somebody who was erased")
+    latest = driver_of(connection).execute(
+        "SELECT max(version) FROM log_stream WHERE stream_id = %s::uuid", (row.stream_id,)
+    )
+    [version] = latest.fetchone() or [row.version]
+    entry = Entry(row.stream_id, version + 1, row.topic, row.subject, row.state)
+    batch = append(connection, [entry])
+    note_replayed(connection, item.id, batch.recorded_at)
+    return batch.last_position
+
+
+async def _hand_in(nats_url: str, item: Quarantined) -> None:
+    client = await connect(nats_url, "roundtrip quarantine replay")
+    try:
+        await ensure_streams(client.jetstream())
+        # Whoever published it may have named it; by that name the stream would pass it over for two minutes.
+        kept = {name: value for name, value in item.headers.items() if name != Header.MSG_ID.value.lower()}
+        await publish_batch(client.jetstream(), [Message(f"roundtrip.in.{item.feed}", item.body, kept)])
+    finally:
+        await client.close()
