@@ -107,5 +107,8 @@ def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
                 fields=decision.fields,
                 cause=cause,
                 purpose=destination.purpose,
+                event=decision.event,
+                occurred_at=decision.occurred_at,
+                properties=decision.properties,
             )
             yield Entry(identity, 1, "outbound.requested", profile, _encode(body))

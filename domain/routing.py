@@ -19,7 +19,8 @@ HELD_OUT: Final = "in the audience's holdout"
 
 class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
-    outbound records form a batch, `holdout` the percent of the audience that is not told to anybody."""
+    outbound records form a batch, `holdout` the percent of the audience that is not told to anybody. `optional` are
+    fields that go along where they are known. `audience` is empty where events go out."""
 
     connection: str
     audience: str
@@ -28,14 +29,18 @@ class Destination(NamedTuple):
     changes: frozenset[str]
     max_batch: int
     holdout: float = 0
+    optional: frozenset[str] = frozenset()
 
 
 class Routed(NamedTuple):
-    """One change to send, with the fields it is sent with."""
+    """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties."""
 
     destination: Destination
     change: Change
     fields: dict[str, Any]
+    event: str = ""
+    occurred_at: int = 0
+    properties: dict[str, Any] = {}
 
 
 class Withheld(NamedTuple):
@@ -52,7 +57,7 @@ def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]
     member = destination.audience in profile.memberships
     if "remove" not in destination.changes and (told is not None or not member):
         return []
-    fields, missing = _fields(profile, destination) if member else ({}, "")
+    fields, missing = fields_of(profile, destination) if member else ({}, "")
     if member and not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"
     if member and held_out(profile, destination):
@@ -79,18 +84,24 @@ def held_out(profile: Profile, destination: Destination) -> bool:
     )
 
 
-def _fields(profile: Profile, destination: Destination) -> tuple[dict[str, Any], str]:
+def fields_of(profile: Profile, destination: Destination) -> tuple[dict[str, Any], str]:
     """The declared fields' values, and what is missing of them. Of several identifiers of a kind, the one
     that was known first is taken."""
     values: dict[str, Any] = {}
+    value: Any
     for field, source, key in destination.fields:
         if source == "identifier":
             known = profile.identifiers.get(key)
             value = min(known, key=lambda v: (known[v], v)) if known else None
+        elif source == "consent":
+            said = profile.consent.get(key)
+            value = said.given if said is not None else None
         else:
             held = profile.attributes.get(key)
             value = held.value if held is not None else None
         if value is None or value == "":
+            if field in destination.optional:
+                continue
             return {}, f"no {source} '{key}'"
         values[field] = value
     return values, ""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from domain.audiences.evaluation import CompiledAudiences
 from domain.erasure import EraseRequest, Erasure
+from domain.forwarding import Forwardings
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.profiles import Membership, Profile
 from domain.records import Entry, Record
@@ -15,12 +16,13 @@ from domain.routing import Destination
 
 class Plan(NamedTuple):
     """What the workspace declares, ready for use: the audiences, each feed's priority, the
-    destinations of each audience, and the rules that identities are resolved by."""
+    destinations of each audience, the rules that identities are resolved by, and who hears of events."""
 
     audiences: CompiledAudiences
     priorities: Mapping[str, int]
     destinations: Mapping[str, tuple[Destination, ...]]
     rules: Rules = DEFAULT_RULES
+    forwardings: Forwardings = Forwardings()
 
 
 class Inbound(NamedTuple):

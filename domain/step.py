@@ -10,12 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
 from domain import derived, identity
 from domain.audiences.evaluation import Event, Person
 from domain.erasure import EraseRequest, Erasure, erase
+from domain.forwarding import Forwarding, Happening, forward
 from domain.identity_rules import Rules
 from domain.profiles import (
     Membership,
@@ -83,11 +85,15 @@ class Fold:
         compiled = self.plan.audiences
         names: list[str] = list(touched)
         body = None
+        forwardings: tuple[Forwarding, ...] = ()
         if record.type in ("track", "page", "screen"):
             name = derived.event_name(record)
-            if compiled.listens_to(name):
+            listening, forwardings = compiled.listens_to(name), self.plan.forwardings.of(name)
+            if listening or forwardings:
                 body = _body(record.body)
                 properties = dig(body, record.properties_at) | record.properties
+                happening = Happening(record.feed, name, occurred_at, properties)
+            if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
         data_changed = bool(touched)
         if record.traits_at:
@@ -110,6 +116,16 @@ class Fold:
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
         if entered_or_left:
             self._route(profile, entered_or_left, row.position)
+        for forwarding in forwardings:
+            if forwarding.listens_to(happening):
+                self._forward(profile, forwarding, happening, row.position)
+
+    def _forward(self, profile: Profile, forwarding: Forwarding, happening: Happening, position: int) -> None:
+        decision = forward(profile, forwarding, happening)
+        if isinstance(decision, Routed):
+            # So that an erasure knows who was told of the person.
+            profile.routed.setdefault(decision.destination.connection, {})
+            self.routed.append((position, profile.id, decision))
 
     def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
         """Whose record it is, and the audiences to look at because identities have changed."""
@@ -259,9 +275,9 @@ class Fold:
         return [destination.audience for destination in destinations if destination is not None]
 
     def _destination(self, connection: str) -> Destination | None:
-        return next(
-            (d for ds in self.plan.destinations.values() for d in ds if d.connection == connection), None
-        )
+        audiences = (d for ds in self.plan.destinations.values() for d in ds)
+        events = (forwarding.destination for forwarding in self.plan.forwardings.all)
+        return next((d for d in chain(audiences, events) if d.connection == connection), None)
 
 
 def apply(fold: Fold, row: Inbound) -> None:

@@ -5,12 +5,15 @@ The YAML form is `roundtrip.yaml`. A workspace with a mistake is refused whole.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from domain.audiences.definition import Audience
 from domain.audiences.durations import Duration
+from domain.audiences.splits import Percent
+from domain.forwarding import ForwardedEvents, Properties
 from domain.imports import Import
 from domain.pace import DeclaredRate
 from domain.secret_ref import Model as Model
@@ -42,12 +45,15 @@ class Feed(Model):
 
 
 class Connection(Model):
-    """Where an audience goes out.
+    """Where an audience goes out, or events as they come.
 
-    `fields` names what goes along: the destination's name → where it comes from, as
-    `identifier.<kind>` or `attribute.<name>`. What is not declared stays. `requires` names fields without
-    which a person cannot be sent; by default all of them. `purpose` is the consent that a person must have
+    `fields` names what goes along: the destination's name → where it comes from, as `identifier.<kind>`,
+    `attribute.<name>` or `consent.<purpose>`. What is not declared stays. `requires` names fields without
+    which nothing can be sent; by default all of them. `purpose` is the consent that a person must have
     given, at routing and again at delivery.
+
+    Of `events`, `properties` go along that are declared, or all of them. Those of all feeds go out, or those of
+    `feeds`; `sample` is the percent of people whose events are sent.
 
     At most `rate` requests are sent, as in `10/s`, and `concurrency` at once, of which no two are of one person.
     What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
@@ -55,8 +61,13 @@ class Connection(Model):
     """
 
     connector: str
-    audience: Name
-    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute)\..+$")]]
+    audience: Name | None = None
+    events: ForwardedEvents | None = None
+    properties: Properties = {}
+    feeds: list[Name] = []
+    sample: Percent = 100
+    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute|consent)\..+$")]]
+    requires: list[str] | None = None
     purpose: str = ""
     settings: dict[str, Any] = {}
     secrets: dict[str, SecretRef] = {}
@@ -64,6 +75,23 @@ class Connection(Model):
     concurrency: int = Field(default=4, ge=1, le=64)
     give_up_after: Duration = 86_400_000_000
     allow_private: bool = False
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Connection:
+        if (self.audience is None) == (self.events is None):
+            raise ValueError("a connection sends an 'audience', or 'events': write one of the two")
+        if self.events is None:
+            alone = {"properties", "feeds", "sample"} & self.model_fields_set
+            if alone:
+                raise ValueError(f"{_quoted(alone)} are of a connection that sends 'events'")
+        unknown = set(self.requires or ()) - set(self.fields)
+        if unknown:
+            raise ValueError(f"'requires' names {_quoted(unknown)}; the fields are: {_quoted(self.fields)}")
+        return self
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
 
 
 class IdentifierKind(Model):
@@ -119,7 +147,13 @@ class Workspace(Model):
     @model_validator(mode="after")
     def _names_known(self) -> Workspace:
         for name, connection in self.connections.items():
-            if connection.audience not in self.audiences:
+            for feed in connection.feeds:
+                if feed not in self.feeds:
+                    known = ", ".join(sorted(self.feeds)) or "none"
+                    raise ValueError(
+                        f"connection '{name}' sends events of feed '{feed}'; declared are: {known}"
+                    )
+            if connection.audience is not None and connection.audience not in self.audiences:
                 known = ", ".join(sorted(self.audiences)) or "none"
                 raise ValueError(
                     f"connection '{name}' sends audience '{connection.audience}', which is not declared; "

@@ -8,23 +8,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine
 
 from adapters.connectors.configuration import resolve
 from adapters.connectors.connector import Connector, ConnectorConfig, RenderError, Request, connector
 from adapters.log.read import read_positions
 from adapters.projections.definitions import load_workspace
-from domain.derived import outbound
+from adapters.projections.people import load_graph, load_profiles
+from domain.derived import event_name, outbound
+from domain.forwarding import Happening, forward
 from domain.mendable import Mendable
 from domain.outbound import Outbound
 from domain.profiles import Profile
+from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
 from domain.routing import Destination, Routed, route
 from domain.workspace import Connection, Workspace
-from runtime.definitions import destination_of
+from runtime.definitions import destination_of, forwarding_of
+from runtime.identity_rules import rules_of
 from runtime.profiles import NobodyError, person_of
 
 #: Stands in a request where a secret would.
 HIDDEN: Final = "REDACTED"
+_INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
 
 _decode = msgspec.json.Decoder(Outbound).decode
 
@@ -56,6 +62,8 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
         config = _config(name, declared, environ)
         if said.isdecimal():
             rows = read_positions(connection, [int(said)])
+            if declared.events and rows and not rows[0].erased and rows[0].topic.startswith(_INBOUND):
+                return _event(connection, workspace, name, record_of(rows[0].state), rows[0], wire, config)
             if not rows or rows[0].topic != "outbound.requested":
                 raise PreviewError(
                     f"position {said} holds no outbound record; `roundtrip log` shows what it holds"
@@ -66,12 +74,47 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
             if record.connection != name:
                 raise PreviewError(f"position {said} is of connection '{record.connection}', not of '{name}'")
             return rendered(wire, config, [record])
+        if declared.audience is None:
+            raise PreviewError(
+                f"connection '{name}' sends events: name the position of one, as `roundtrip log tail` shows it"
+            )
         try:
             profile = person_of(connection, said)
         except NobodyError as error:
             raise PreviewError(str(error)) from error
     destination = destination_of(name, declared, workspace.audiences[declared.audience].holdout)
     return preview_person(profile, destination, wire, config)
+
+
+def _event(
+    connection: SqlConnection,
+    workspace: Workspace,
+    name: str,
+    record: Record,
+    row: Row,
+    wire: Connector,
+    config: ConnectorConfig,
+) -> Preview:
+    """What an event that came in makes this connection send, with the fields that the person has now."""
+    understood = rules_of(workspace).understood(record)
+    graph = load_graph(connection, [node_id(identifier) for identifier in understood.identifiers])
+    profiles = load_profiles(connection, set(graph.values()))
+    if not profiles:
+        return Preview(
+            (), (), "nobody is known by what the record names, or the pipeline has not come to it yet"
+        )
+    profile = next(profiles[graph[node]] for i in understood.identifiers if (node := node_id(i)) in graph)
+    properties = dig(msgspec.json.decode(record.body), record.properties_at) | record.properties
+    at = min(record.occurred_at, row.recorded_at)
+    happening = Happening(record.feed, event_name(record), at, properties)
+    forwarding = forwarding_of(name, workspace.connections[name])
+    if record.type not in ("track", "page", "screen") or not forwarding.listens_to(happening):
+        return Preview((), (), "it is none of the events that the connection sends")
+    decision = forward(profile, forwarding, happening)
+    if not isinstance(decision, Routed):
+        return Preview((), (), decision.reason)
+    entries = outbound([(row.position, profile.id, decision)])
+    return rendered(wire, config, [_decode(entry.state) for entry in entries])
 
 
 def preview_person(

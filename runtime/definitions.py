@@ -13,6 +13,7 @@ from adapters.connectors.connector import connector
 from adapters.projections.definitions import DefinitionChange
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
+from domain.forwarding import Forwarding, Forwardings, choice
 from domain.mendable import Mendable
 from domain.records import Row
 from domain.routing import Destination
@@ -118,13 +119,16 @@ def plan_of(workspace: Workspace | None) -> Plan:
         return Plan(compile_audiences({}), {}, {})
     destinations: dict[str, tuple[Destination, ...]] = {}
     for name, connection in workspace.connections.items():
-        destination = destination_of(name, connection, workspace.audiences[connection.audience].holdout)
-        destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
+        if connection.audience is not None:
+            destination = destination_of(name, connection, workspace.audiences[connection.audience].holdout)
+            destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
+    forwardings = (forwarding_of(name, one) for name, one in workspace.connections.items() if one.events)
     return Plan(
         compile_audiences(workspace.audiences),
         {name: feed.priority for name, feed in workspace.feeds.items()},
         destinations,
         rules_of(workspace),
+        Forwardings(tuple(forwardings)),
     )
 
 
@@ -134,10 +138,25 @@ def destination_of(name: str, connection: Connection, holdout: float = 0) -> Des
     fields = tuple((field, *source.split(".", 1)) for field, source in connection.fields.items())
     return Destination(
         connection=name,
-        audience=connection.audience,
+        audience=connection.audience or "",
         purpose=connection.purpose,
         fields=tuple((field, kind, key) for field, kind, key in fields),
         changes=wire.changes,
         max_batch=wire.max_batch,
         holdout=holdout,
+        optional=frozenset()
+        if connection.requires is None
+        else frozenset(connection.fields) - frozenset(connection.requires),
+    )
+
+
+def forwarding_of(name: str, connection: Connection) -> Forwarding:
+    """A connection that events go out by, as routing needs it."""
+    properties = connection.properties
+    return Forwarding(
+        destination_of(name, connection),
+        tuple(choice(event) for event in connection.events or ()),
+        None if properties == "all" else tuple(properties.items()),
+        frozenset(connection.feeds),
+        connection.sample,
     )

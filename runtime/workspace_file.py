@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.connectors.connector import connector
+from adapters.connectors.connector import connector, connector_names
 from domain.audiences.definition import InvalidAudiences, validate_audiences
-from domain.workspace import FILES, Feed, Workspace
+from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.definitions import WorkspaceError
 from runtime.delivery.run import ready
@@ -43,6 +43,7 @@ def read_workspace(path: Path) -> Workspace:
     for name, connection in workspace.connections.items():
         _named(path, f"connections.{name}.connector", connector, connection.connector)
         try:
+            takes(connection)
             ready(name, connection, os.environ)
         except ValueError as error:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
@@ -52,6 +53,14 @@ def read_workspace(path: Path) -> Workspace:
         except ValueError as error:
             raise WorkspaceError(f"{path}: imports.{name}.mapping: {error}") from error
     return workspace
+
+
+def takes(connection: Connection) -> None:
+    """Raises `ValueError` where the connector does not take what the connection sends."""
+    sends, change = ("events", "event") if connection.events else ("an audience", "add")
+    if change not in connector(connection.connector).changes:
+        able = ", ".join(name for name in connector_names() if change in connector(name).changes)
+        raise ValueError(f"'{connection.connector}' does not take {sends}; those that do are: {able}")
 
 
 def _check_settings(path: Path, name: str, feed: Feed) -> None:

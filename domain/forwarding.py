@@ -1,0 +1,114 @@
+"""Events that a connection sends on as they come: which, of whom, and with what of the person and of the event.
+
+A destination hears of an event once, with the fields that the person had when it was applied. What may not be sent
+is passed over: `roundtrip connection preview NAME POSITION` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from domain.audiences.comparisons import Path, Where
+from domain.audiences.events import EventName
+from domain.audiences.matching import matcher, value_at
+from domain.audiences.splits import in_share
+from domain.profiles import Profile, consented
+from domain.routing import Destination, Routed, Withheld, fields_of
+from domain.secret_ref import Model
+
+#: Every event, whatever its name.
+EVERY: Final = "*"
+
+
+class ForwardedEvent(Model):
+    """An event by its name, `*` for every event, and what its properties have to be."""
+
+    event: EventName
+    where: Where = {}
+
+
+def _by_name(value: Any) -> Any:
+    return {"event": value} if isinstance(value, str) else value
+
+
+ForwardedEvents = Annotated[
+    list[Annotated[ForwardedEvent, BeforeValidator(_by_name)]], Field(min_length=1, max_length=1_000)
+]
+#: The destination's name → where the property is in the event; or all of them, under their own names.
+Properties = dict[str, Path] | Literal["all"]
+
+
+class Happening(NamedTuple):
+    """An event as it came: by which feed, its name, when (microseconds), and its properties."""
+
+    feed: str
+    name: str
+    occurred_at: int
+    properties: Mapping[str, Any]
+
+
+class Forwarding(NamedTuple):
+    """A connection that events go out by. `feeds` are those whose events go out, all where there are none;
+    `properties` are `None` where all go along; `share` is the percent of people whose events are sent."""
+
+    destination: Destination
+    events: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]
+    properties: tuple[tuple[str, str], ...] | None
+    feeds: frozenset[str] = frozenset()
+    share: float = 100
+
+    def listens_to(self, happening: Happening) -> bool:
+        """Whether the event is one of those that are sent."""
+        if self.feeds and happening.feed not in self.feeds:
+            return False
+        return any(
+            name in (happening.name, EVERY) and holds(happening.properties) for name, holds in self.events
+        )
+
+
+class Forwardings:
+    """All of a workspace's, by the names of their events; never changed."""
+
+    def __init__(self, forwardings: tuple[Forwarding, ...] = ()) -> None:
+        self.all = forwardings
+        self._by_name: dict[str, tuple[Forwarding, ...]] = {}
+        for one in forwardings:
+            for name in dict.fromkeys(name for name, _ in one.events):
+                self._by_name[name] = (*self._by_name.get(name, ()), one)
+        self._every = self._by_name.get(EVERY, ())
+
+    def of(self, name: str) -> tuple[Forwarding, ...]:
+        """Those that may want an event of this name, each once."""
+        named = self._by_name.get(name, ())
+        return named if not self._every else tuple(dict.fromkeys((*named, *self._every)))
+
+
+def choice(event: ForwardedEvent) -> tuple[str, Callable[[Mapping[str, Any]], bool]]:
+    """The event's name, and what its properties are looked at by."""
+    asked = [(path, matcher(comparison)) for path, comparison in event.where.items()]
+
+    def holds(properties: Mapping[str, Any]) -> bool:
+        return all(meets(value_at(properties, path)) for path, meets in asked)
+
+    return event.event, holds
+
+
+def forward(profile: Profile, forwarding: Forwarding, happening: Happening) -> Routed | Withheld:
+    """What is sent of an event that the connection listens to, or why it is not. Changes nothing."""
+    destination = forwarding.destination
+    fields, missing = fields_of(profile, destination)
+    if not consented(profile, destination.purpose):
+        missing = f"no consent to '{destination.purpose}'"
+    elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):
+        missing = f"not among the {forwarding.share:g} % of people whose events are sent"
+    if missing:
+        return Withheld(destination, missing)
+    if forwarding.properties is None:
+        properties = dict(happening.properties)
+    else:
+        found = ((name, value_at(happening.properties, path)) for name, path in forwarding.properties)
+        properties = {name: value for name, value in found if value is not None}
+    return Routed(destination, "event", fields, happening.name, happening.occurred_at, properties)
