@@ -14,6 +14,8 @@ from domain.records import derive_id
 
 #: What the topics of these events begin with.
 TOPIC_PREFIX: Final = f"{__name__}:"
+#: All of their topics.
+TOPICS: Final = tuple(f"{TOPIC_PREFIX}Definition.{event}" for event in ("Declared", "Changed", "Withdrawn"))
 
 
 class Definition(Aggregate):

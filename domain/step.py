@@ -31,6 +31,7 @@ from domain.profiles import (
 from domain.records import Entry, Identifier, Record, dig, node_id
 from domain.routing import Destination, Routed, Withheld, route
 from domain.set_aside import NotAppliedError, reason_of
+from domain.settling import Settling
 from domain.state import Inbound, MembershipChange, Outcome, Plan, State
 
 _body = msgspec.json.Decoder().decode
@@ -56,6 +57,23 @@ class Fold:
         """Fires every timer that falls due by this log time."""
         for profile in list(self.state.profiles.values()):
             self._fire(profile, upto)
+
+    def settle(self, profile: Profile, settling: Settling) -> None:
+        """Looks at a person anew as a workspace takes effect. Every timer due by then has fired."""
+        compiled, now, cause = self.plan.audiences, settling.at, settling.position
+        for id in profile.conditions.keys() - compiled.leaves.keys():
+            del profile.conditions[id]
+        known = frozenset(compiled.names)
+        for audience in profile.dues.keys() - known:
+            del profile.dues[audience]
+        for audience in sorted(profile.memberships.keys() - known):
+            del profile.memberships[audience]
+            self.memberships.append(MembershipChange(audience, profile.id, None))
+            self.derived.append((cause, derived.membership(audience, profile.id, False, now, cause, ())))
+        self.changed.add(profile.id)
+        entered_or_left = self._evaluate(profile, settling.audiences, now, cause)
+        members = [audience for audience in profile.memberships if audience in settling.told]
+        self._route(profile, [*entered_or_left, *members], cause)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""

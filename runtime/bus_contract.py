@@ -21,6 +21,7 @@ from domain.messages import (
 )
 from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Record
+from domain.settling import WorkspaceApplied
 
 Schema = dict[str, Any]
 
@@ -99,6 +100,7 @@ CHANNELS: Final = (
         Anything("DefinitionEvent", "An event of the `eventsourcing` aggregate that holds the definition."),
         "a feed, audience, connection or another part of the workspace was declared, changed or withdrawn",
     ),
+    Channel("roundtrip.log.workspace.applied", _LOG, WorkspaceApplied, "what was declared takes effect"),
     Channel("roundtrip.log.chain.head", _LOG, ChainHeadLine, "the head of the hash chain"),
     Channel("roundtrip.audience.{audience}.entered", _LOG, MembershipChanged, "somebody entered it"),
     Channel("roundtrip.audience.{audience}.exited", _LOG, MembershipChanged, "somebody left it"),

@@ -4,7 +4,7 @@ secret is read."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +41,7 @@ class PreviewError(Mendable, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The records that would go out, and the requests they make. `why_not` says why there are none."""
+    """The records that would go out, and the requests they make. `why_not` says why they would not."""
 
     records: Sequence[Outbound]
     requests: Sequence[Request]
@@ -120,18 +120,21 @@ def _event(
 def preview_person(
     profile: Profile, destination: Destination, wire: Connector, config: ConnectorConfig
 ) -> Preview:
-    """What routing would decide of this person now, and the requests that come of it. The profile stays as it is."""
-    if destination.connection in profile.routed:
-        seen = "has been told of this person already, and has nothing new to be told"
-    else:
-        seen = f"is told of audience '{destination.audience}', in which this person is not"
+    """What routing would decide of this person now, and the requests that come of it. Of one whom the destination
+    has been told of, with nothing new, what it would be told if it were not so. The profile stays as it is."""
     asked = msgspec.structs.replace(profile, routed=dict(profile.routed))
     decisions = route(asked, destination)
+    why_not = ""
+    if destination.connection in profile.routed and not decisions:
+        why_not = "the destination has been told of this person already, and has nothing new to be told"
+        decisions = route(msgspec.structs.replace(profile, routed={}), destination)
     routed = [(profile.latest, profile.id, one) for one in decisions if isinstance(one, Routed)]
     withheld = [one.reason for one in decisions if not isinstance(one, Routed)]
     if not routed:
-        return Preview((), (), withheld[0] if withheld else f"the destination {seen}")
-    return rendered(wire, config, [_decode(entry.state) for entry in outbound(routed)])
+        outside = f"the destination is told of audience '{destination.audience}', in which this person is not"
+        return Preview((), (), withheld[0] if withheld else outside)
+    found = rendered(wire, config, [_decode(entry.state) for entry in outbound(routed)])
+    return replace(found, why_not=why_not or found.why_not)
 
 
 def rendered(wire: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> Preview:
@@ -152,7 +155,7 @@ def shown(preview: Preview) -> dict[str, Any]:
         {"method": one.method, "url": one.url, "headers": one.headers, "body": _body(one.body)}
         for one in preview.requests
     ]
-    said: dict[str, Any] = {"would_be_sent": bool(requests)}
+    said: dict[str, Any] = {"would_be_sent": bool(requests) and not preview.why_not}
     if preview.why_not:
         said["why_not"] = preview.why_not
     return said | {"records": records, "requests": requests}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from sqlalchemy import Engine, text
 
 from adapters.connectors.connector import connector
+from adapters.log.append import append
 from adapters.projections.definitions import DefinitionChange
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
@@ -17,6 +19,7 @@ from domain.forwarding import Forwarding, Forwardings, choice
 from domain.mendable import Mendable
 from domain.records import Row
 from domain.routing import Destination
+from domain.settling import STREAM, applied_entry
 from domain.state import Plan
 from domain.workspace import Connection, Workspace
 from runtime.identity_rules import rules_of as rules_of
@@ -91,7 +94,32 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     with engine.connect() as connection:
         there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}
     changed = sum(definitions.withdraw(kind, name) for kind, name in sorted(there - set(declared)))
-    return changed + sum(definitions.declare(kind, name, body) for (kind, name), body in declared.items())
+    changed += sum(definitions.declare(kind, name, body) for (kind, name), body in declared.items())
+    _take_effect(engine, {*there, *declared}, changed)
+    return changed
+
+
+def _take_effect(engine: Engine, named: Iterable[tuple[str, str]], changed: int) -> None:
+    """Says in the log that all is declared, unless nothing was declared since that was said last. Ended in the
+    middle, the next one says it."""
+    ids = [str(Definition.create_id(kind, name)) for kind, name in named]
+    with engine.begin() as connection:
+        # Nobody else says it at the same time.
+        connection.execute(text("SELECT position FROM log_head FOR UPDATE"))
+        version, said = connection.execute(
+            text(
+                "SELECT coalesce(max(version), 0), coalesce(max(position), 0) FROM log_stream WHERE stream_id = :id"
+            ),
+            {"id": STREAM},
+        ).one()
+        last = connection.execute(
+            text(
+                "SELECT coalesce(max(position), 0) FROM log_stream WHERE stream_id = ANY(CAST(:ids AS uuid[]))"
+            ),
+            {"ids": ids},
+        ).scalar_one()
+        if last > said:
+            append(connection, [applied_entry(version + 1, changed)])
 
 
 def _body(model: Any, include: set[str] | None = None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from adapters.keys.management import KeyManagementError
 from adapters.log.append import append
 from adapters.log.read import listen, read_head, read_sources, wait_for_append
 from adapters.projections.checkpoint import LostLeadError, move_checkpoint, read_checkpoint
-from adapters.projections.definitions import apply_definitions, load_workspace
+from adapters.projections.definitions import load_workspace
 from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
 from adapters.projections.people import load_state, next_due, profiles_due, save
 from adapters.quarantine import Quarantined, put_aside
@@ -27,9 +27,11 @@ from domain.configuration import TOPIC_PREFIX
 from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
+from domain.settling import APPLIED
 from domain.state import Inbound, Outcome, Plan
 from domain.step import nodes_of, step
 from runtime.definitions import Definitions, plan_of
+from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint
 
 CHECKPOINT: Final = "pipeline"
@@ -99,31 +101,43 @@ class Pipeline:
             rows, end = read_sources(connection, self.position, self._rows, upto)
             if not rows and end == self.position:
                 return 0
-            whole = len(rows)
             plan: Plan | None = self._plan
-            if rows and rows[0].topic.startswith(TOPIC_PREFIX):
-                rows = self._define(connection, rows)
-                plan = None
-            elif rows:
-                rows = self._take_in(connection, self._plan, rows)
-            position = end if len(rows) == whole else rows[-1].position if rows else self.position
+            if rows and rows[0].topic == APPLIED:
+                done = self._take_effect(connection, self._plan, rows[0])
+                position, plan = (rows[0].position if done else self.position), None
+            else:
+                position = self._take_in(connection, self._plan, rows, end)
             failpoint("pipeline.before_checkpoint")
             move_checkpoint(connection, CHECKPOINT, self.position, position)
             failpoint("pipeline.before_commit")
         failpoint("pipeline.committed")
         self._plan, self.position = plan, position
-        return len(rows) or whole
+        return len(rows) or 1
 
-    def _define(self, connection: Connection, rows: list[Row]) -> list[Row]:
-        """Takes in the definitions at the head of these rows: they hold from their position on."""
-        count = next((i for i, row in enumerate(rows) if not row.topic.startswith(TOPIC_PREFIX)), len(rows))
-        rows = rows[:count]
-        apply_definitions(connection, [self._definitions.change_of(row) for row in rows])
-        return rows
+    def _take_effect(self, connection: Connection, plan: Plan, row: Row) -> bool:
+        """Goes on with the workspace that takes effect at this row; true once it has."""
+        if begun(connection, row):
+            return settle(connection, plan, row, self._definitions.change_of, self._follow)
+        if profiles_due(connection, row.recorded_at, 1):
+            self._fold(connection, plan, [row])
+        else:
+            begin(connection, row, self._definitions.change_of)
+        return False
 
-    def _take_in(self, connection: Connection, plan: Plan, rows: list[Row]) -> list[Row]:
-        """Folds the rows up to the next definition; fewer where very many timers fall due among them."""
-        rows = rows[: next((i for i, r in enumerate(rows) if r.topic.startswith(TOPIC_PREFIX)), len(rows))]
+    def _take_in(self, connection: Connection, plan: Plan, rows: list[Row], end: int) -> int:
+        """Folds the rows up to where a workspace takes effect. Definitions wait for that. Returns up to which
+        position all is taken in, where `end` is that of the rows."""
+        stop = next((row.position for row in rows if row.topic == APPLIED), None)
+        if stop is not None:
+            rows, end = [row for row in rows if row.position < stop], stop - 1
+        rows = [row for row in rows if not row.topic.startswith(TOPIC_PREFIX)]
+        taken = self._fold(connection, plan, rows) if rows else []
+        if len(taken) == len(rows):
+            return end
+        return taken[-1].position if taken else self.position
+
+    def _fold(self, connection: Connection, plan: Plan, rows: list[Row]) -> list[Row]:
+        """Folds rows, and returns which; fewer where very many timers fall due among them."""
         # What follows an erasure is read by the keys that it leaves.
         rows = rows[: next((i for i, r in enumerate(rows, 1) if r.topic == REQUESTED), len(rows))]
         due = profiles_due(connection, rows[-1].recorded_at, BATCH_DUE)

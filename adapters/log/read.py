@@ -9,7 +9,7 @@ erased they come without one (`Row.erased`). Raises `UnreadableError` for what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -18,7 +18,8 @@ from adapters.keys.keyring import open_rows
 from adapters.log.archive import Archived, archived_at, known_archived
 from adapters.log.driver import driver_of as driver_of
 from adapters.log.schema import CHANNEL
-from domain.records import Row
+from domain.derived import VIEWED
+from domain.records import TOPIC_NAME_LIMIT, Row
 
 #: Kinds of rows that the pipeline appends, and has no need to read again.
 DERIVED = ("audience", "profile", "identity", "routing")
@@ -81,6 +82,22 @@ def read_topics(
     wanted = frozenset(topics)
     choice = _Choice("topic = ANY(%b)", (list(topics),), lambda row: row.topic in wanted)
     return open_rows(connection, _read(connection, after, _END if upto is None else upto, limit, choice))
+
+
+def read_events(
+    connection: Connection, after: int, limit: int, upto: int, names: Collection[str]
+) -> list[Row]:
+    """As `read_rows`, of records that may be events with these names: their topics repeat a name's beginning, and those
+    of page and screen calls have names of their own."""
+    topics = [f"track.{name[:TOPIC_NAME_LIMIT]}" for name in names]
+    kinds = tuple(f"{kind}." for kind, name in VIEWED.items() if name in names)
+    wanted = frozenset(topics)
+    choice = _Choice(
+        "topic = ANY(%b) OR split_part(topic, '.', 1) || '.' = ANY(%b)",
+        (topics, list(kinds)),
+        lambda row: row.topic in wanted or row.topic.startswith(kinds),
+    )
+    return open_rows(connection, _read(connection, after, upto, limit, choice))
 
 
 def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row]:

@@ -53,6 +53,12 @@ def load_workspace(connection: Connection) -> Workspace | None:
     return workspace_of(rows)
 
 
+def changed_since(connection: Connection, position: int) -> list[tuple[str, str]]:
+    """Kind and name of the definitions that were declared or changed above a position."""
+    rows = driver_of(connection).execute("SELECT kind, name FROM definition WHERE position > %s", (position,))
+    return rows.fetchall()
+
+
 def workspace_of(rows: Iterable[tuple[str, str, dict[str, Any]]]) -> Workspace | None:
     """The workspace that these definitions declare, `None` where none is named. They come in order of kind
     and name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -65,6 +66,15 @@ def load_profiles(connection: Connection, ids: Collection[str]) -> dict[str, Pro
         sealed = dict(cursor.fetchall())
         opened = keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
     return {profile: decode_profile(state) for profile, state in opened.items()}
+
+
+def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:
+    """The ids of the first profiles from this one on, in order."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text FROM profile WHERE profile >= %b ORDER BY profile LIMIT %b", (least, limit)
+        )
+        return [profile for (profile,) in cursor]
 
 
 def profiles_due(connection: Connection, upto: int, limit: int) -> list[tuple[str, int]]:

@@ -93,6 +93,7 @@ class CompiledAudiences:
             touched = self._with_dependants(by_leaf[leaf.id])
             for event in leaf.names:
                 self._by_event.setdefault(event, []).append((leaf, touched))
+        self._asked_by = by_leaf
         self.open_to_strangers = self._open_to_strangers()
 
     def listens_to(self, event: str) -> bool:
@@ -116,6 +117,33 @@ class CompiledAudiences:
             elif leaf.fold(state, event):
                 touched = (*touched, *names)
         return self.in_order(touched) if len(listening) > 1 else touched
+
+    @property
+    def leaves(self) -> Mapping[str, Leaf]:
+        """The conditions that remember something, by the id that their state has."""
+        return self._leaves
+
+    def events_of(self, names: Iterable[str]) -> set[str]:
+        """The events that any of these audiences asks about by itself."""
+        wanted = set(names)
+        return {
+            event
+            for id, leaf in self._leaves.items()
+            if wanted & self._asked_by.get(id, set())
+            for event in leaf.names
+        }
+
+    def remembering(self, leaves: Mapping[str, Leaf]) -> CompiledAudiences:
+        """The same audiences, that fold these conditions too and keep their state, though none asks for it yet."""
+        more = CompiledAudiences({})
+        more.__dict__.update(self.__dict__)
+        fresh = {id: leaf for id, leaf in leaves.items() if id not in self._leaves}
+        more._leaves = {**self._leaves, **fresh}
+        more._by_event = {event: list(listening) for event, listening in self._by_event.items()}
+        for leaf in fresh.values():
+            for event in leaf.names:
+                more._by_event.setdefault(event, []).append((leaf, ()))
+        return more
 
     def merge(self, a: Conditions, b: Conditions) -> Conditions:
         """The state of somebody who did what both did. State of conditions no longer asked is dropped."""

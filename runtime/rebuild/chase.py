@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -9,10 +10,12 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from adapters.log.read import driver_of, read_rows
-from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.checkpoint import find_checkpoint, read_checkpoint
 from domain.records import Entry, Row
 from runtime.definitions import Definitions
+from runtime.effect import SETTLING
 from runtime.pipeline import CHECKPOINT, Pipeline
+from runtime.rebuild.errors import RebuildError
 from runtime.rebuild.fold import Lone, digest_of, lone_of
 from runtime.rebuild.scan import COMPARED
 from runtime.rebuild.work import SCHEMA, write_followed
@@ -20,6 +23,9 @@ from runtime.rebuild.work import SCHEMA, write_followed
 #: So far behind the live tables it is worth locking them to catch up.
 NEAR: Final = 2_000
 _PAGE: Final = 5_000
+#: How often, and how long each time, a comparison waits for the live tables to stand at one position.
+_TRIES: Final = 10_000
+_WAIT_S: Final = 0.1
 
 
 def chaser(shadow: Engine, definitions: Definitions) -> Pipeline:
@@ -34,6 +40,11 @@ def _note(connection: Connection, entries: Sequence[Entry]) -> None:
 def live_position(connection: Connection) -> int:
     """Where the live pipeline stands."""
     return read_checkpoint(connection, CHECKPOINT)
+
+
+def settling(connection: Connection) -> bool:
+    """Whether a workspace is taking effect: then the live tables are between two positions."""
+    return find_checkpoint(connection, SETTLING) is not None
 
 
 def rebuilt_position(connection: Connection) -> int:
@@ -61,13 +72,19 @@ def at_one_position(
 ) -> Iterator[Connection]:
     """A snapshot in which live and rebuilt tables stand at one position: going after the live ones as long as
     they move on. Nobody is held up."""
-    while True:
+    for _ in range(_TRIES):
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             live = live_position(connection)
-            if rebuilt_position(connection) == live:
+            between = settling(connection)
+            if rebuilt_position(connection) == live and not between:
                 yield connection
                 return
         catch_up(pipeline, live, progress)
+        if between:
+            time.sleep(_WAIT_S)
+    raise RebuildError(
+        "a workspace has been taking effect all the time; where no pipeline runs, `roundtrip pipeline` goes on with it"
+    )
 
 
 def logged_after(connection: Connection, position: int) -> Iterator[list[Lone]]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from domain.audiences.evaluation import Conditions
 from domain.identity_rules import Rules
 from domain.outbound import Outbound, Outcome
 from domain.profiles import Profile
@@ -149,12 +150,26 @@ class ShardFold:
         self._pass_definitions(self._goal + 1)
         self._fire(self._goal + 1)
         self._drain()
+        for profile in self.profiles.values():
+            profile.conditions = self._live_of(profile)
+
+    def live(self, id: str) -> Profile | None:
+        """A person as the live tables have them: without what is remembered for audiences to come."""
+        profile = self.profiles.get(id)
+        if profile is None:
+            return None
+        return msgspec.structs.replace(profile, conditions=self._live_of(profile))
+
+    def _live_of(self, profile: Profile) -> Conditions:
+        return {id: state for id, state in profile.conditions.items() if id in self._plans.live}
 
     def pass_time(self, position: int) -> Iterator[int]:
         """Lets time pass up to a position, one due time after the other: the position at which each is seen."""
         while self._boundary is not None and self._boundary < position:
-            yield from self._moments(self._boundary)
-            self._pass_definitions(self._boundary + 1)
+            boundary = self._boundary
+            yield from self._moments(boundary + 1)
+            self._pass_definitions(boundary + 1)
+            yield boundary
         yield from self._moments(position)
 
     def _moments(self, position: int) -> Iterator[int]:
@@ -176,12 +191,18 @@ class ShardFold:
         return self._fold
 
     def _pass_definitions(self, position: int) -> None:
-        """Goes on to the plan of a position: before each definition, what was due by then has happened."""
+        """Goes on to the plan of a position. As a workspace takes effect, what was due by then has happened, and
+        everybody is looked at anew."""
         while self._boundary is not None and self._boundary < position:
-            self._fire(self._boundary)
+            boundary = self._boundary
+            self._fire(boundary + 1)
             self._drain()
-            self._fold, self._position = None, self._boundary
-            self._boundary = self._plans.next_after(self._boundary)
+            self._fold, self._position = None, boundary
+            fold, settling = self._begin(boundary + 1), self._plans.settling(boundary)
+            for profile in self.profiles.values():
+                fold.settle(profile, settling)
+            self._drain()
+            self._boundary = self._plans.next_after(boundary)
 
     def _fire(self, position: int) -> None:
         now = self._clock.before(position)

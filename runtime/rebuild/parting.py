@@ -20,7 +20,7 @@ from domain.profiles import Profile
 from runtime.rebuild.compare import Comparison
 from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import ShardFold
-from runtime.rebuild.plans import Plans
+from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.scan import Kind, Scan, key_of
 from runtime.rebuild.store import ShardRow, Store
 from runtime.rebuild.work import Setting
@@ -56,7 +56,7 @@ def scan_tail(connection: Connection, goal: int, position: int, change_of: Any) 
         for row in rows:
             scan.add(row)
         after = rows[-1].position
-    return Tail(scan, [change_of(row) for row in scan.definitions], position)
+    return Tail(scan, [change_at(row, change_of) for row in scan.definitions], max(goal, position))
 
 
 class History:
@@ -175,7 +175,7 @@ def _facts(fold: ShardFold, what: str, id: str) -> set[Fact]:
     if what == "identity":
         holder = fold.state.graph.get(id)
         return set() if holder is None else {(what, holder)}
-    profile = fold.profiles.get(id)
+    profile = fold.live(id)
     return set() if profile is None else set(_facts_of(profile, memberships_of(profile)))
 
 

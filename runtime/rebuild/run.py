@@ -24,10 +24,11 @@ from adapters.projections.schema import REBUILT
 from adapters.projections.shadow import create_shadow, drop_shadow, index_shadow
 from domain.records import Row
 from runtime.definitions import Definitions
+from runtime.effect import SETTLED
 from runtime.pipeline import CHECKPOINT
 from runtime.rebuild.components import Keys, Shards, components, shard_count
 from runtime.rebuild.errors import RebuildError
-from runtime.rebuild.plans import declared_by
+from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.store import Manifest, Store, boot_id, code_digest, manifest_in
 from runtime.rebuild.work import SCHEMA, Part, Setting, changes_of, workers
 
@@ -183,7 +184,7 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
         apart.append(scan["apart"])
         rows += len(scan["positions"])
     with engine.begin() as connection:
-        changes = [_stored(connection, definitions.change_of(row)) for row in declared]
+        changes = [_stored(connection, change_at(row, definitions.change_of)) for row in declared]
     store.save_apart(np.concatenate(apart))
     store.save_changes(msgspec.msgpack.encode(changes))
     shards = Shards(nodes, components(nodes, edges), shard_count(len(nodes), rows, jobs))
@@ -215,10 +216,13 @@ def _finish(engine: Engine, store: Store, goal: int) -> None:
         row = driver.execute(f"SELECT finished FROM {SCHEMA}.rebuild").fetchone()  # noqa: S608
         if row is not None and row[0]:
             return
-        rows = [(k, n, Jsonb(body), at) for (k, n), (body, at) in declared_by(changes_of(store)).items()]
+        plans = Plans(changes_of(store))
+        rows = [(k, n, Jsonb(body), at) for (k, n), (body, at) in plans.declared().items()]
         with driver.cursor() as cursor:
             cursor.executemany(f"INSERT INTO {SCHEMA}.definition VALUES (%s, %s, %s, %s)", rows)  # noqa: S608
         driver.execute(f"INSERT INTO {SCHEMA}.checkpoint VALUES (%s, %s)", (CHECKPOINT, goal))  # noqa: S608
+        settled = plans.last_effect
+        driver.execute(f"INSERT INTO {SCHEMA}.checkpoint VALUES (%s, %s)", (SETTLED, settled))  # noqa: S608
         index_shadow(connection, SCHEMA, TABLES)
         driver.execute(f"UPDATE {SCHEMA}.rebuild SET finished = true")  # noqa: S608
 

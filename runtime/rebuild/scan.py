@@ -21,6 +21,7 @@ from domain.outbound import Outbound
 from domain.records import RECORD_TYPES, Identifier, Row, node_id
 from domain.set_aside import TOPIC_PREFIX as QUARANTINED
 from domain.set_aside import decode_put_aside
+from domain.settling import APPLIED
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -44,6 +45,7 @@ class Kind(IntEnum):
 _TIME: Final = 8
 _ERASURE: Final = 9
 _APART: Final = 10
+_EFFECT: Final = 11
 _TIMELESS: Final = 16
 _FOLLOWS: Final = 17
 _DEFINITION: Final = 18
@@ -104,8 +106,9 @@ class Scan:
         sort = self._sorts.get(topic)
         if sort is None:
             sort = self._sorts[topic] = _sort_of(topic, self._people)
-        if sort == _DEFINITION:
+        if sort in (_DEFINITION, _EFFECT):
             self.definitions.append(row)
+        if sort == _DEFINITION:
             return
         if sort < _TIMELESS and (not self.clock or recorded_at > self.clock[-1][0]):
             self.clock.append((recorded_at, position))
@@ -178,6 +181,8 @@ def _sort_of(topic: str, people: bool) -> int:
         return Kind.REQUESTED
     if topic == ERASED:
         return _ERASURE
+    if topic == APPLIED:
+        return _EFFECT
     if topic.startswith(QUARANTINED):
         return _APART
     return Kind.OUTCOME if topic in OUTCOME_TOPICS else _TIME

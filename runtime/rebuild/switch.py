@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from adapters.projections.shadow import DependentError, lock_live, put_in_place
 from runtime.failpoints import failpoint
 from runtime.pipeline import Pipeline
-from runtime.rebuild.chase import NEAR, catch_up, live_position
+from runtime.rebuild.chase import NEAR, catch_up, live_position, settling
 from runtime.rebuild.errors import RebuildError
 from runtime.rebuild.work import SCHEMA
 
@@ -46,6 +46,8 @@ def switch(
             with engine.begin() as connection:
                 lock_live(connection, _ORDER, _PATIENCE)
                 check(connection)
+                if settling(connection):
+                    continue
                 live = live_position(connection)
                 catch_up(pipeline, live, progress)
                 put_in_place(connection, SCHEMA, tables)

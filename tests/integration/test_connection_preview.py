@@ -87,18 +87,21 @@ def test_a_person_and_a_position_show_the_request_that_is_sent(
     with engine.begin() as connection:
         append(connection, [entry_of(one) for one in people], advance_to=2 * HOUR)
     drain(Pipeline(engine, definitions), 2**62)
-    # Declared after the people were routed: it has been told of nobody yet.
+    # Declared after the people were routed: it is told of all of them as it takes effect.
     apply_workspace(engine, definitions, workspace("ads", "later"))
     drain(Pipeline(engine, definitions), 2**62)
     with engine.connect() as connection:
-        sql = "SELECT position FROM log WHERE topic = 'outbound.requested'"
-        [position] = connection.execute(text(sql)).scalars().all()
+        sql = "SELECT position FROM log WHERE topic = 'outbound.requested' ORDER BY 1"
+        [position, later] = connection.execute(text(sql)).scalars().all()
 
     person = preview_connection(engine, "later", "user_id:told", ENVIRON)
     written = preview_connection(engine, "ads", str(position), ENVIRON)
 
     said = shown(person)
-    assert said["would_be_sent"]
+    again = "the destination has been told of this person already, and has nothing new to be told"
+    assert (said["would_be_sent"], said["why_not"]) == (False, again)
+    [sent] = preview_connection(engine, "later", str(later), ENVIRON).requests
+    assert [one.fields for one in sent.outbound] == [one.fields for one in person.records]
     assert [one["fields"] for one in said["records"]] == [{"email": "told@example.org"}]
     [request] = said["requests"]
     assert (request["method"], request["url"].startswith("http://ads.example/")) == ("POST", True)
@@ -112,10 +115,6 @@ def test_a_person_and_a_position_show_the_request_that_is_sent(
     assert written.requests[0].outbound == (record,)
 
     reasons = {
-        (
-            "ads",
-            "told",
-        ): "the destination has been told of this person already, and has nothing new to be told",
         ("later", "refusing"): "no consent to 'advertising'",
         ("later", "incomplete"): "no attribute 'email'",
         ("later", "outside"): "the destination is told of audience 'pros', in which this person is not",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from domain.audiences.evaluation import Event
+from domain.derived import event_name
+from domain.identity_rules import Rules
 from domain.profiles import Profile, decode_profile, encode_profile
-from domain.records import Entry, Identifier, Record, RecordType, node_id
+from domain.records import Entry, Identifier, Record, RecordType, dig, node_id
+from domain.settling import Settling
 from domain.state import Inbound, Outcome, Plan, State
-from domain.step import nodes_of, step
+from domain.step import Fold, leader_of, nodes_of, step
 
 HOUR = 3_600_000_000
 
@@ -34,6 +38,10 @@ class Memory:
         gone = {node: self.gone[node] for node in nodes if node in self.gone}
         state = State(graph, {id: loaded[id] for id in {*graph.values(), *due}}, gone)
         outcome = step(self.plan, rows, state)
+        self._keep(state, outcome)
+        return outcome
+
+    def _keep(self, state: State, outcome: Outcome) -> None:
         for erasure in outcome.erased:
             self.erased += erasure.entries
             for node in erasure.nodes:
@@ -54,7 +62,28 @@ class Memory:
             else:
                 self.memberships[key] = change.membership
         self.entries += outcome.entries
-        return outcome
+
+    def take_effect(
+        self, plan: Plan, settling: Settling, past: Iterable[Inbound], rules: Callable[[int], Rules]
+    ) -> None:
+        """A workspace takes effect after these records: their events are folded, and everybody is looked at."""
+        self.plan = plan
+        profiles = {id: decode_profile(state) for id, state in self.profiles.items()}
+        for row in past:
+            assert row.record is not None
+            record = row.record
+            leader = leader_of(record, row.subject or "", rules(row.position))
+            node = "" if leader is None else node_id(leader)
+            if node in self.graph and record.type in ("track", "page", "screen"):
+                properties = dig(msgspec.json.decode(record.body), record.properties_at) | record.properties
+                at = min(record.occurred_at, row.recorded_at)
+                event = Event(event_name(record), at, row.position, properties)
+                plan.audiences.fold(profiles[self.graph[node]].conditions, event)
+        state = State({}, profiles)
+        fold = Fold(plan, state, lambda _: settling.position)
+        for profile in profiles.values():
+            fold.settle(profile, settling)
+        self._keep(state, fold.outcome())
 
     def take_in_all(self, batches: Iterable[Sequence[Inbound]]) -> Memory:
         for batch in batches:

@@ -8,14 +8,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.projections.definitions import DefinitionChange
+from adapters.projections.definitions import DefinitionChange, workspace_of
+from domain.identity_rules import Rules
 from domain.profiles import encode_profile
 from domain.records import Row, derive_id, entry_of
-from domain.state import Inbound
+from domain.settling import APPLIED, Settling, settling_of
+from domain.state import Inbound, Plan
+from runtime.definitions import plan_of
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards, components
 from runtime.rebuild.fold import Lone, ShardFold
-from runtime.rebuild.plans import Plans
+from runtime.rebuild.plans import EFFECT, Plans, declared_by
 from runtime.rebuild.scan import Scan
 from tests.unit.memory import Memory
 from tests.unit.test_step import AUDIENCES, histories
@@ -61,15 +64,24 @@ class History:
         # Whatever is referred to is there all the time.
         for name in ("ignored", "pros", "newcomers"):
             self._define("audience", name, AUDIENCES[name], records[0].recorded_at)
+        self._apply(records[0].recorded_at)
         for number, row in enumerate(records):
-            for _, (kind, name, body) in [change for change in changes if change[0] == number]:
+            several = [change for change in changes if change[0] == number]
+            for _, (kind, name, body) in several:
                 self._define(kind, name, body, row.recorded_at)
+            if several:
+                self._apply(row.recorded_at)
             self._add(row)
 
     def _define(self, kind: str, name: str, body: Any, at: int) -> None:
         position = len(self.rows) + 1
         self.changes.append(DefinitionChange(position, kind, name, body))
         self.rows.append(Row(position, derive_id(str(position)), 1, "domain.configuration:D", None, at, b""))
+
+    def _apply(self, at: int) -> None:
+        position = len(self.rows) + 1
+        self.changes.append(DefinitionChange(position, EFFECT, "", {"at": at}))
+        self.rows.append(Row(position, derive_id(str(position)), 1, APPLIED, None, at, b"{}"))
 
     def _add(self, row: Inbound) -> None:
         position = len(self.rows) + 1
@@ -85,13 +97,38 @@ class History:
 
     def in_order(self) -> Memory:
         """What the live pipeline makes of it."""
-        plans = Plans(self.changes)
-        memory = Memory(plans.at(1))
-        for position, row in self.inbound.items():
-            memory.plan = plans.at(position)
-            record = row.record and memory.plan.rules.understood(row.record)
-            memory.take_in([row._replace(record=record)])
+        memory = Memory(plan_of(None))
+        for row in self.rows:
+            if row.topic == APPLIED:
+                memory.take_in([Inbound(row.position, row.recorded_at, None)])
+                before = [change for change in self.changes if change.position < row.position]
+                memory.take_effect(
+                    _plan_of(before), self._settling(before, row), self._past(row.position), self._rules
+                )
+            elif row.position in self.inbound:
+                one = self.inbound[row.position]
+                record = one.record and memory.plan.rules.understood(one.record)
+                memory.take_in([one._replace(record=record)])
         return memory
+
+    def _settling(self, before: list[DefinitionChange], row: Row) -> Settling:
+        last = max((change.position for change in before if change.kind == EFFECT), default=0)
+        changed = [(change.kind, change.name) for change in before if change.position > last]
+        return settling_of(_plan_of(before), row.position, row.recorded_at, changed)
+
+    def _rules(self, position: int) -> Rules:
+        last = max(
+            (c.position for c in self.changes if c.kind == EFFECT and c.position < position), default=0
+        )
+        return _plan_of([change for change in self.changes if change.position < last]).rules
+
+    def _past(self, position: int) -> list[Inbound]:
+        return [row for at, row in self.inbound.items() if at < position and row.record is not None]
+
+
+def _plan_of(changes: list[DefinitionChange]) -> Plan:
+    declared = declared_by([change for change in changes if change.kind != EFFECT])
+    return plan_of(workspace_of([(kind, name, declared[kind, name][0]) for kind, name in sorted(declared)]))
 
 
 def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:

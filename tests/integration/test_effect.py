@@ -1,0 +1,179 @@
+"""A changed workspace takes effect over what was there before it: audiences, their history, and who is told of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from adapters.database import open_database
+from adapters.log.append import append
+from domain.records import Entry, Identifier, Record, entry_of
+from domain.workspace import Workspace
+from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.pipeline import Pipeline, drain
+from runtime.rebuild.command import verify_live
+from runtime.rebuild.run import Task
+from tests.keys import KEYS, MASTER_KEY, said
+
+HOUR = 3_600_000_000
+PEOPLE = 120
+ADS = {
+    "connector": "meta_custom_audience",
+    "audience": "keen",
+    "fields": {"email": "identifier.email"},
+    "settings": {"base_url": "https://ads.example.com", "audience_id": "23"},
+    "secrets": {"access_token": {"env": "ADS_TOKEN"}},
+}
+#: First some audiences; then one is edited, one withdrawn, others are new, and somebody is told of one.
+BEFORE = {
+    "buyers": {"match": {"event": "Order Completed"}},
+    "pros": {"match": {"attribute": "plan", "is": "pro"}},
+}
+AFTER = {
+    "buyers": {"match": {"event": "Order Completed", "at_least": 3}},
+    "keen": {"match": {"all": [{"event": "Page Viewed", "at_least": 2}, {"in_audience": "buyers"}]}},
+    "lapsed": {
+        "match": {"all": [{"in_audience": "buyers"}, {"not": {"event": "Order Completed", "within": "10h"}}]}
+    },
+    "free": {"match": {"attribute": "plan", "is": "free"}},
+}
+
+
+def workspace(audiences: dict[str, Any], connections: dict[str, Any]) -> Workspace:
+    return Workspace.model_validate(
+        {
+            "workspace": "test",
+            "clock": "simulated",
+            "feeds": {"app": {"format": "files"}},
+            "audiences": audiences,
+            "connections": connections,
+        }
+    )
+
+
+def records() -> Iterator[Record]:
+    """Person n buys n % 5 times and looks at n % 3 pages, on a device that is known as theirs only at the end."""
+    for n in range(PEOPLE):
+        device, user = Identifier("anonymous_id", f"d-{n}"), Identifier("user_id", f"u-{n}")
+        kinds = ["track"] * (n % 5) + ["page"] * (n % 3) + ["identify"]
+        for number, kind in enumerate(kinds):
+            whole = {"traits": {"plan": "pro" if n % 2 else "free"}} if kind == "identify" else {}
+            known = (
+                (user, device, Identifier("email", f"{n}@example.com")) if kind == "identify" else (device,)
+            )
+            yield Record(
+                feed="app",
+                message_id=f"m-{n}-{number}",
+                type=kind,  # type: ignore[arg-type]
+                name="Order Completed" if kind == "track" else "",
+                occurred_at=HOUR + number,
+                identifiers=known,
+                body=msgspec.Raw(msgspec.json.encode(whole)),
+                traits_at="traits" if kind == "identify" else "",
+            )
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = open_database(database, application="test", keys=KEYS)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def definitions(database: str, engine: Engine) -> Iterator[Definitions]:
+    """Everybody's records are in, under the first workspace."""
+    with open_definitions(database) as definitions:
+        apply_workspace(engine, definitions, workspace(BEFORE, {}))
+        append_all(engine, [entry_of(record) for record in records()], 2)
+        drain(Pipeline(engine, definitions), 2**62)
+        yield definitions
+
+
+def append_all(engine: Engine, entries: list[Entry], hours: int) -> None:
+    with engine.begin() as connection:
+        append(connection, entries, advance_to=hours * HOUR)
+
+
+def sizes(engine: Engine) -> Counter[str]:
+    with engine.connect() as connection:
+        return Counter(connection.execute(text("SELECT audience FROM membership")).scalars())
+
+
+def different(database: str, engine: Engine, definitions: Definitions, home: Path) -> list[Any]:
+    task = Task(database, KEYS, home / "rebuild", jobs=1, range_rows=150)
+    found = verify_live(engine, task, definitions, lambda at, goal: None)
+    return [one for one in found.tables if not one.equal] + ([found.followed] if found.followed else [])
+
+
+def expected() -> dict[str, int]:
+    buys = [n for n in range(PEOPLE) if n % 5 >= 3]
+    keen = [n for n in buys if n % 3 >= 2]
+    return {"buyers": len(buys), "keen": len(keen), "free": len([n for n in range(PEOPLE) if n % 2 == 0])}
+
+
+def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path
+) -> None:
+    assert sizes(engine) == {
+        "buyers": len([n for n in range(PEOPLE) if n % 5]),
+        "pros": len([n for n in range(PEOPLE) if n % 2]),
+    }
+    apply_workspace(engine, definitions, workspace(AFTER, {"ads": ADS}))
+    # What comes in while it takes effect is taken in behind it.
+    late = [entry_of(one) for one in records() if one.message_id.startswith("m-4-")]
+    more = [
+        entry._replace(stream_id=f"{entry.stream_id[:-1]}{'0' if entry.stream_id[-1] != '0' else '1'}")
+        for entry in late
+    ]
+    append_all(engine, more[:1], 3)
+    drain(Pipeline(engine, definitions), 2**62)
+    assert sizes(engine) == expected()
+    left = [one for one in said(database, "audience.exited") if one["audience"] == "pros"]
+    assert len(left) == len([n for n in range(PEOPLE) if n % 2])
+    # The whole audience is told of, each member once.
+    sent = said(database, "outbound.requested")
+    assert len({one["fields"]["email"] for one in sent}) == len(sent) == expected()["keen"]
+    # Time goes on for those that were looked at as for any other.
+    append_all(
+        engine, [Entry("00000000-0000-5000-8000-000000000001", 1, "clock.tick", None, b'{"due":1}')], 20
+    )
+    drain(Pipeline(engine, definitions), 2**62)
+    assert sizes(engine) == expected() | {"lapsed": expected()["buyers"]}
+    assert different(database, engine, definitions, tmp_path) == []
+    # A file that says the same again changes nothing, and asks nobody to look at anything.
+    with engine.connect() as connection:
+        before = connection.execute(text("SELECT position FROM log_head")).scalar_one()
+    assert apply_workspace(engine, definitions, workspace(AFTER, {"ads": ADS})) == 0
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT position FROM log_head")).scalar_one() == before
+
+
+@pytest.mark.parametrize("commit", [1, 2, 4])
+def test_killed_in_the_middle_it_goes_on_and_nobody_is_told_twice(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path, commit: int
+) -> None:
+    apply_workspace(engine, definitions, workspace(AFTER, {"ads": ADS}))
+    environment = os.environ | {
+        "ROUNDTRIP_HOME": str(tmp_path),
+        "ROUNDTRIP_DATABASE_URL": database,
+        "ROUNDTRIP_NATS_URL": "nats://127.0.0.1:1",
+        "ROUNDTRIP_MASTER_KEY": MASTER_KEY,
+        "ROUNDTRIP_FAILPOINT": f"pipeline.before_commit:{commit}",
+    }
+    killed = subprocess.run([sys.executable, "-m", "runtime.cli", "pipeline"], env=environment, check=False)
+    assert killed.returncode == -9
+    drain(Pipeline(engine, definitions), 2**62)
+    assert sizes(engine) == expected()
+    sent = said(database, "outbound.requested")
+    assert len({one["fields"]["email"] for one in sent}) == len(sent) == expected()["keen"]
+    assert different(database, engine, definitions, tmp_path) == []
