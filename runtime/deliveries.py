@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from adapters.log.read import driver_of, read_positions
-from adapters.projections.outbound import OUTCOME_TOPICS, Closing, find_outbound
+from adapters.projections.outbound import Closing, find_outbound
 from domain.mendable import Mendable
-from domain.outbound import Outbound, Outcome
+from domain.outbound import OUTCOME_VERSION, Outbound, Outcome
 from domain.records import Row
 
 _requested = msgspec.json.Decoder(Outbound).decode
@@ -35,9 +35,12 @@ class Listed(NamedTuple):
         return said | {name: value for name in ("reason", "reference") if (value := getattr(self, name))}
 
 
-def list_deliveries(connection: Connection, status: str, of: str, limit: int) -> list[Listed]:
-    """The newest first, of one connection or, where `of` is empty, of all. It holds no personal data."""
-    closings = find_outbound(connection, status=status, of=of, limit=limit)
+def list_deliveries(
+    connection: Connection, status: str, of: str, limit: int, ids: Sequence[str] = ()
+) -> list[Listed]:
+    """The newest first, of one connection or, where `of` is empty, of all; of these `ids` alone where there are any.
+    It holds no personal data."""
+    closings = find_outbound(connection, status=status, of=of, ids=ids, limit=limit)
     outcomes = _outcomes(connection, [one.id for one in closings])
     return [_listed(one, outcomes.get(one.id)) for one in closings]
 
@@ -53,7 +56,7 @@ def show_delivery(connection: Connection, id: str) -> dict[str, Any]:
         raise DeliveryError(
             f"'{id}' is no outbound record's id; `roundtrip deliveries list` names them"
         ) from None
-    found = find_outbound(connection, id=wanted, limit=1)
+    found = find_outbound(connection, ids=[wanted], limit=1)
     if not found:
         raise DeliveryError(f"no outbound record {wanted}; `roundtrip deliveries list` names them")
     said = _listed(found[0], _outcomes(connection, [wanted]).get(wanted)).as_json()
@@ -69,8 +72,8 @@ def _listed(closing: Closing, outcome: Outcome | None) -> Listed:
 def _outcomes(connection: Connection, ids: Sequence[str]) -> dict[str, Outcome]:
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT position FROM log WHERE stream_id = ANY(%b::text[]::uuid[]) AND topic = ANY(%b)",
-            (list(ids), list(OUTCOME_TOPICS)),
+            "SELECT position FROM log_stream WHERE stream_id = ANY(%b::text[]::uuid[]) AND version = %b",
+            (list(ids), OUTCOME_VERSION),
         )
         positions = [position for (position,) in cursor]
     read = [_outcome(row.state) for row in read_positions(connection, positions) if not row.erased]

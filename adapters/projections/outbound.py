@@ -102,15 +102,15 @@ class Closing(NamedTuple):
 
 
 def find_outbound(
-    connection: Connection, *, status: str = "", of: str = "", id: str = "", limit: int
+    connection: Connection, *, status: str = "", of: str = "", ids: Sequence[str] = (), limit: int
 ) -> list[Closing]:
     """At most `limit` outbound records, the newest first; what is empty is not asked for."""
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
             "SELECT id::text, connection, status, attempts, position FROM outbound"
             " WHERE (%b::text = '' OR status = %b) AND (%b::text = '' OR connection = %b)"
-            " AND (%b::text = '' OR id::text = %b) ORDER BY position DESC LIMIT %b",
-            (status, status, of, of, id, id, limit),
+            " AND (%b::text[] = '{}' OR id::text = ANY(%b)) ORDER BY position DESC LIMIT %b",
+            (status, status, of, of, list(ids), list(ids), limit),
         )
         return [Closing._make(row) for row in cursor]
 

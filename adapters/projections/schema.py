@@ -70,6 +70,12 @@ outbound = Table(
     Column("profile", Uuid),
 )
 Index("outbound_profile", outbound.c.profile)
+Index(
+    "outbound_dead",
+    outbound.c.connection,
+    outbound.c.position,
+    postgresql_where=outbound.c.status == "dead",
+)
 Index("outbound_pending", outbound.c.position, postgresql_where=outbound.c.status == "pending")
 
 #: Which NATS streams the relay has filled: a stream made at another time is a stream that was lost.

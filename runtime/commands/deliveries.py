@@ -14,6 +14,8 @@ from sqlalchemy import Connection
 
 from runtime.deliveries import list_deliveries, show_delivery
 from runtime.engines import open_engines
+from runtime.replay import chosen
+from runtime.replay import replay as replay_letters
 from runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Outbound records, and what became of them.")
@@ -45,6 +47,41 @@ def show(id: Annotated[str, typer.Argument(help="The outbound record's id.")]) -
     """One outbound record, as JSON: what was to be sent, to whom, why, and what became of it. Personal data."""
     with _log() as log:
         typer.echo(json.dumps(show_delivery(log, id), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def replay(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Dead letters' ids; without any, all that are meant.")
+    ] = None,
+    connection: Annotated[str, typer.Option(help="Those of this connection.")] = "",
+    reason: Annotated[str, typer.Option(help="Those whose reason has this text in it.")] = "",
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", help="A field set right, as name=value; of one letter.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many of the newest.")] = 10_000,
+) -> None:
+    """Send dead letters again, each once, with what holds now: what was overtaken since is passed over, and said."""
+    if not (ids or connection or reason):
+        raise typer.BadParameter("name letters by id, --connection or --reason")
+    fixed = dict(_field(one) for one in fix or ())
+    if fixed and len(ids or ()) != 1:
+        raise typer.BadParameter("--set is for one letter, named by its id")
+    with _log() as log:
+        done = replay_letters(log, chosen(log, ids or (), connection, reason, limit), fixed, dry_run=dry_run)
+        log.commit()
+    for one in done:
+        typer.echo(json.dumps({name: value for name, value in one._asdict().items() if value}))
+    sent = sum(not one.why_not for one in done)
+    typer.echo(f"{sent} {'would be' if dry_run else 'are'} sent again, {len(done) - sent} not.", err=True)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"'{text}' sets no field; write it as name=value")
+    return name, value
 
 
 @contextmanager
