@@ -46,9 +46,13 @@ def members(tables: dict[str, list[dict[str, Any]]], said: dict[str, Any], now: 
     return found
 
 
+# In two parts, as two processors then draw side by side.
+@pytest.mark.parametrize("part", [1, 2])
 @given(definitions(), PEOPLE, MOMENTS)
-@examples(200)
-def test_bulk_is_stream_is_the_naive_meaning(said: dict[str, Any], people: list[Any], later: int) -> None:
+@examples(100)
+def test_bulk_is_stream_is_the_naive_meaning(
+    part: int, said: dict[str, Any], people: list[Any], later: int
+) -> None:
     tables: dict[str, list[dict[str, Any]]] = {"events": [], "attributes": [], "consents": [], "identity": []}
     compiled = compile_audiences({name: Audience.model_validate(body) for name, body in said.items()})
     now = max((at for history, *_ in people for at, _ in history), default=0) + later
