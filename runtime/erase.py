@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
@@ -102,9 +103,14 @@ def erase_person(
 
 def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
     """What an erasure has done, as it stands now. Raises `EraseError` where there is none with this id."""
-    row = _erased(engine, id)
+    try:
+        row = _erased(engine, str(UUID(id)))
+    except ValueError:
+        raise EraseError(
+            "this is no erasure's id; it is a UUID, as the request to erase was answered by"
+        ) from None
     if row is None:
-        raise EraseError(f"no erasure {id} has been done")
+        raise EraseError(f"no erasure {id} has been done; the pipeline may not have come to it yet")
     said = decode_erased(row.state)
     with engine.connect() as connection:
         [requested] = read_positions(connection, [said.requested])

@@ -57,7 +57,8 @@ class Ports:
     meets a feed that it does not know. `put_aside` keeps what was refused of a payload. `public_url` is where
     others call us, as `https://cdp.example.com`; empty where that is the address that the server sees. `full` says
     that the log has no room for more to wait. `profile` shows whoever `KIND:VALUE` names, and raises `NobodyError`
-    where that is nobody."""
+    where that is nobody. `erase` asks that they be erased, and gives the erasure's id, by which `certificate` says what
+    has been done of it; both raise `EraseError`."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -68,5 +69,7 @@ class Ports:
     now: Callable[[], int]
     api_token: str
     profile: Callable[[str], Awaitable[dict[str, Any]]]
+    erase: Callable[[str], Awaitable[str]]
+    certificate: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""
     full: Callable[[], bool] = lambda: False

@@ -23,6 +23,7 @@ from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
 from runtime.engines import Engines
+from runtime.erase import certificate, parse_identifier, request_erasure
 from runtime.errors import StoreUnavailable
 from runtime.group_commit import RETRY_AFTER_S, GroupCommit
 from runtime.http.app import create_app
@@ -51,8 +52,9 @@ log = structlog.get_logger("serve")
 class _Door:
     """What the HTTP API reaches through its ports."""
 
-    def __init__(self, engine: Engine, commit: GroupCommit, environ: Mapping[str, str]) -> None:
+    def __init__(self, engine: Engine, commit: GroupCommit, environ: Mapping[str, str], lake: str) -> None:
         self._engine = engine
+        self._lake = lake
         self._commit = commit
         self._environ = environ
         self._view: WorkspaceView = view_of(None, environ)
@@ -88,6 +90,22 @@ class _Door:
 
     async def profile(self, who: str) -> dict[str, Any]:
         return await self._asking(lambda said: show_profile(self._engine, said), who)
+
+    async def erase(self, who: str) -> str:
+        return await self._asking(self._erase, who)
+
+    def _erase(self, who: str) -> str:
+        with self._engine.begin() as connection:
+            return request_erasure(connection, parse_identifier(who), "the HTTP API")
+
+    async def certificate(self, id: str) -> dict[str, Any]:
+        return await self._asking(self._certificate, id)
+
+    def _certificate(self, id: str) -> dict[str, Any]:
+        # Only here, since what reads the lake takes 60 MB.
+        from adapters.history.tables import History
+
+        return certificate(self._engine, History(self._lake), id)
 
     async def advance_clock(self, to_us: int) -> int:
         return await self._asking(self._advance, to_us)
@@ -139,7 +157,7 @@ async def run_serve(
     stop = stop_on_signals()
     engine = engines.open("serve")
     commit = GroupCommit(engine)
-    door = _Door(engine, commit, os.environ)
+    door = _Door(engine, commit, os.environ, settings.lake)
     ports = Ports(
         append=commit.append,
         workspace=door.workspace,
@@ -150,6 +168,8 @@ async def run_serve(
         now=lambda: time.time_ns() // 1_000,
         api_token=settings.api_token,
         profile=door.profile,
+        erase=door.erase,
+        certificate=door.certificate,
         public_url=settings.public_url,
         full=commit.full,
     )

@@ -17,6 +17,7 @@ from feeds.feed import FeedError
 from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
 from runtime.http.cross_origin import CrossOrigin
+from runtime.http.erasures import erasure_routes
 from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import contract_routes
 from runtime.http.pressure import Pressure
@@ -40,6 +41,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *webhook_routes(ports),
             *admin_routes(ports),
             *profile_routes(ports),
+            *erasure_routes(ports),
             *contract_routes(),
         ],
         exception_handlers={

@@ -248,6 +248,29 @@ def _operators() -> dict[str, Schema]:
                     "503": unavailable,
                 },
             },
+            "delete": {
+                "summary": "Ask that this person be erased",
+                "security": _API_TOKEN,
+                "responses": {
+                    "202": _answer("it is asked for in the log", _OBJECT),
+                    "401": _problem("the API token is missing or wrong"),
+                    "404": _problem("nobody is known by this identifier, or it is none"),
+                    "503": unavailable,
+                },
+            },
+        },
+        "/v1/erasures/{id}": {
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
+            "get": {
+                "summary": "What has been done of an erasure",
+                "security": _API_TOKEN,
+                "responses": {
+                    "200": _answer("the certificate, as it stands now", _OBJECT),
+                    "401": _problem("the API token is missing or wrong"),
+                    "404": _problem("no such erasure, or the pipeline has not come to it yet"),
+                    "503": unavailable,
+                },
+            },
         },
         "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, _API_TOKEN)},
         "/v1/openapi.json": {

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from runtime.engines import running
 from tests.integration.conftest import WRITE_KEY, Roundtrip
-from tests.servers import REPOSITORY
+from tests.servers import REPOSITORY, wait_until
 
 
 def send(roundtrip: Roundtrip, *calls: dict[str, Any]) -> None:
@@ -86,3 +86,28 @@ def test_strangers_and_requests_without_token_are_told_nothing(roundtrip: Roundt
     refused = ask(roundtrip, f"user_id:{stranger}", token="wrong")
     assert refused.status_code == 401
     assert stranger not in refused.text
+
+
+def test_a_person_is_erased_by_the_api_and_the_certificate_says_so(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    who = f"user_id:gone/{run}"
+    send(
+        roundtrip,
+        {"type": "identify", "messageId": f"gone-{run}", "userId": f"gone/{run}", "traits": {"a": run}},
+    )
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    path = f"/v1/profiles/{quote(who, safe=':')}"
+    assert roundtrip.http.delete(path).status_code == 401
+    asked = roundtrip.http.delete(path, headers=token)
+    assert asked.status_code == 202, asked.text
+    certificate = asked.json()["certificate"]
+    wait_until(
+        lambda: roundtrip.http.get(certificate, headers=token).json().get("complete"),
+        "the erasure to be complete",
+        30,
+    )
+    assert ask(roundtrip, who).status_code == 404
+    assert roundtrip.http.delete(path, headers=token).json() == asked.json()
+    assert roundtrip.http.get("/v1/erasures/x", headers=token).status_code == 404
+    unknown = roundtrip.http.delete(f"/v1/profiles/user_id:nobody-{run}", headers=token)
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, "application/problem+json")
