@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from domain.identifiers import KINDS, VENDOR, Kind
-from domain.records import Entry, Identifier, Record, entry_of
+from domain.records import Entry, Identifier, Record, entry_of, node_id
 
 #: What programs send where they have no value. Compared without regard to case.
 BLOCKED: Final[frozenset[str]] = frozenset(
@@ -124,3 +124,13 @@ def entry_for(record: Record, rules: Rules = DEFAULT_RULES) -> Entry:
     """The row that a record becomes, led by the identifier that leads it by these rules."""
     leader = leading(rules.understood(record).identifiers, rules)
     return entry_of(record, record.identifiers[leader] if leader is not None else None)
+
+
+def leader_of(record: Record, subject: str, rules: Rules) -> Identifier | None:
+    """The identifier that a row's subject is, also by the name that its feed has for a declared kind; `None`
+    where that names nobody, and the record is nobody's."""
+    for identifier in rules.understood(record).identifiers:
+        names = (identifier, *rules.aliases({identifier.kind: (identifier.value,)}, (record.feed,)))
+        if any(node_id(name) == subject for name in names):
+            return None if rules.blocked(identifier) else identifier
+    return None

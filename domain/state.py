@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from domain.audiences.evaluation import CompiledAudiences
@@ -10,7 +10,7 @@ from domain.erasure import EraseRequest, Erasure
 from domain.forwarding import Forwardings
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.profiles import Membership, Profile
-from domain.records import Entry, Record
+from domain.records import Entry, Identifier, Record, node_id
 from domain.routing import Destination
 
 
@@ -65,3 +65,16 @@ class Outcome(NamedTuple):
     memberships: Sequence[MembershipChange]
     entries: Sequence[Entry]
     erased: Sequence[Erasure] = ()
+
+
+def nodes_of(rows: Iterable[Inbound]) -> set[str]:
+    """Every node that has to be looked up before the step."""
+    rows = list(rows)
+    return {node_id(i) for i in identifiers_of(rows)} | {
+        row.erase.node for row in rows if row.erase is not None
+    }
+
+
+def identifiers_of(rows: Iterable[Inbound]) -> set[Identifier]:
+    """Every identifier that these rows carry: what has to be looked up before the step."""
+    return {i for row in rows if row.record is not None for i in row.record.identifiers}

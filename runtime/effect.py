@@ -24,11 +24,11 @@ from adapters.quarantine import left_out
 from domain.audiences.evaluation import Event
 from domain.configuration import TOPICS, Definition
 from domain.derived import event_name
-from domain.identity_rules import DEFAULT_RULES, Rules
+from domain.fold import Fold
+from domain.identity_rules import DEFAULT_RULES, Rules, leader_of
 from domain.records import Entry, Row, dig, node_id, record_of
 from domain.settling import APPLIED, STREAM, Settling, settling_of
 from domain.state import Outcome, Plan, State
-from domain.step import Fold, leader_of
 from domain.workspace import Workspace
 from runtime.identity_rules import rules_of
 

@@ -28,8 +28,8 @@ from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
 from domain.settling import APPLIED
-from domain.state import Inbound, Outcome, Plan
-from domain.step import nodes_of, step
+from domain.state import Inbound, Outcome, Plan, nodes_of
+from domain.step import step
 from runtime.definitions import Definitions, plan_of
 from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint

@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from domain.audiences.evaluation import Conditions
+from domain.fold import Fold
 from domain.identity_rules import Rules
 from domain.outbound import Outbound, Outcome
 from domain.profiles import Profile
 from domain.records import Entry, record_of
 from domain.state import Inbound, State
-from domain.step import Fold, apply
+from domain.step import apply
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed

@@ -121,7 +121,7 @@ def test_what_was_mended_is_handed_in_again_as_a_row_of_its_own(
 ) -> None:
     with monkeypatch.context() as broken:
         # A release with a fault, until the next one.
-        broken.setattr("domain.step.set_attributes", lambda *_: 1 // 0)
+        broken.setattr("domain.fold.set_attributes", lambda *_: 1 // 0)
         take_in(engine, definitions, said(1), hours=2)
     take_in(engine, definitions, said(2), hours=3)
     assert members(engine) == 1

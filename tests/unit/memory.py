@@ -8,12 +8,13 @@ import msgspec
 
 from domain.audiences.evaluation import Event
 from domain.derived import event_name
-from domain.identity_rules import Rules
+from domain.fold import Fold
+from domain.identity_rules import Rules, leader_of
 from domain.profiles import Profile, decode_profile, encode_profile
 from domain.records import Entry, Identifier, Record, RecordType, dig, node_id
 from domain.settling import Settling
-from domain.state import Inbound, Outcome, Plan, State
-from domain.step import Fold, leader_of, nodes_of, step
+from domain.state import Inbound, Outcome, Plan, State, nodes_of
+from domain.step import step
 
 HOUR = 3_600_000_000
 

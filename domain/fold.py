@@ -1,0 +1,294 @@
+"""Rows of the log taken in one by one, on the state of those whom they touch.
+
+Before a row is applied, every timer that fell due by the row's log time has fired, in order of its due time.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+
+import msgspec
+
+from domain import derived, identity
+from domain.audiences.evaluation import Event, Person
+from domain.erasure import EraseRequest, Erasure, erase
+from domain.forwarding import Forwarding, Happening, forward
+from domain.identity_rules import leader_of
+from domain.profiles import (
+    Membership,
+    Profile,
+    add_identifiers,
+    merge,
+    nodes,
+    set_attributes,
+    set_consent,
+)
+from domain.records import Entry, Identifier, Record, dig, node_id
+from domain.routing import Destination, Routed, Withheld, route
+from domain.settling import Settling
+from domain.state import Inbound, MembershipChange, Outcome, Plan, State
+
+_body = msgspec.json.Decoder().decode
+
+
+class Fold:
+    """Rows taken in one by one, in log order. `first_at` says where the first row at or after a log time is,
+    of all rows that move the log's time: it is the cause of what time alone has changed by then."""
+
+    def __init__(self, plan: Plan, state: State, first_at: Callable[[int], int]) -> None:
+        self.plan = plan
+        self.state = state
+        self.first_at = first_at
+        self.changed: set[str] = set()
+        self.merged: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.memberships: list[MembershipChange] = []
+        self.derived: list[tuple[int, Entry]] = []
+        self.routed: list[tuple[int, str, Routed]] = []
+        self.erased: list[Erasure] = []
+
+    def fire(self, upto: int) -> None:
+        """Fires every timer that falls due by this log time."""
+        for profile in list(self.state.profiles.values()):
+            self._fire(profile, upto)
+
+    def settle(self, profile: Profile, settling: Settling) -> None:
+        """Looks at a person anew as a workspace takes effect. Every timer due by then has fired."""
+        compiled, now, cause = self.plan.audiences, settling.at, settling.position
+        for id in profile.conditions.keys() - compiled.leaves.keys():
+            del profile.conditions[id]
+        known = frozenset(compiled.names)
+        for audience in profile.dues.keys() - known:
+            del profile.dues[audience]
+        for audience in sorted(profile.memberships.keys() - known):
+            del profile.memberships[audience]
+            self.memberships.append(MembershipChange(audience, profile.id, None))
+            self.derived.append((cause, derived.membership(audience, profile.id, False, now, cause, ())))
+        self.changed.add(profile.id)
+        entered_or_left = self._evaluate(profile, settling.audiences, now, cause)
+        members = [audience for audience in profile.memberships if audience in settling.told]
+        self._route(profile, [*entered_or_left, *members], cause)
+
+    def outcome(self) -> Outcome:
+        """What has changed since the fold began."""
+        self.derived.sort(key=lambda pair: pair[0])
+        entries = [entry for _, entry in self.derived]
+        entries += derived.outbound(self.routed)
+        return Outcome(
+            frozenset(self.changed), self.merged, self.links, self.memberships, entries, self.erased
+        )
+
+    def apply(self, row: Inbound) -> None:
+        """Takes one row in."""
+        record = row.record
+        if row.erase is not None:
+            self._erase(row, row.erase)
+        if record is None:
+            return
+        graph, profiles = self.state.graph, self.state.profiles
+        for identifier in record.identifiers:
+            holder = graph.get(node_id(identifier))
+            if holder is not None and profiles[holder].dues:
+                self._fire(profiles[holder], row.recorded_at)
+        profile, touched = self._person(row, record)
+        if profile is None:
+            return
+        occurred_at = min(record.occurred_at, row.recorded_at)
+        compiled = self.plan.audiences
+        names: list[str] = list(touched)
+        body = None
+        forwardings: tuple[Forwarding, ...] = ()
+        if record.type in ("track", "page", "screen"):
+            name = derived.event_name(record)
+            listening, forwardings = compiled.listens_to(name), self.plan.forwardings.of(name)
+            if listening or forwardings:
+                body = _body(record.body)
+                properties = dig(body, record.properties_at) | record.properties
+                happening = Happening(record.feed, name, occurred_at, properties)
+            if listening:
+                names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
+        data_changed = bool(touched)
+        if record.traits_at:
+            traits = dig(body if body is not None else _body(record.body), record.traits_at)
+            priority = self.plan.priorities.get(record.feed, 0)
+            fresh = set_attributes(profile, traits, priority, occurred_at, row.position)
+            if fresh:
+                data_changed = True
+                names += compiled.touched_by_attributes(fresh)
+        if record.consent:
+            purposes = set_consent(profile, record.consent, occurred_at, row.position)
+            if purposes:
+                data_changed = True
+                names += compiled.touched_by_consent(purposes)
+        profile.latest = row.position
+        self.changed.add(profile.id)
+        entered_or_left = self._evaluate(profile, names, row.recorded_at, row.position) if names else []
+        if data_changed:
+            entered_or_left += profile.memberships
+            entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
+        if entered_or_left:
+            self._route(profile, entered_or_left, row.position)
+        for forwarding in forwardings:
+            if forwarding.listens_to(happening):
+                self._forward(profile, forwarding, happening, row.position)
+
+    def _forward(self, profile: Profile, forwarding: Forwarding, happening: Happening, position: int) -> None:
+        decision = forward(profile, forwarding, happening)
+        if isinstance(decision, Routed):
+            # So that an erasure knows who was told of the person.
+            profile.routed.setdefault(decision.destination.connection, {})
+            self.routed.append((position, profile.id, decision))
+
+    def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
+        """Whose record it is, and the audiences to look at because identities have changed."""
+        if not record.identifiers:
+            return None, ()
+        leader: Identifier | None = None
+        if row.subject is not None:
+            leader = leader_of(record, row.subject, self.plan.rules)
+            if leader is None:
+                return None, ()
+        profiles, graph = self.state.profiles, self.state.graph
+        found = identity.resolve(
+            record.identifiers,
+            record.type == "alias",
+            self._graph_at(row.position, record),
+            profiles,
+            self.plan.rules,
+            leader,
+        )
+        touched: tuple[str, ...] = ()
+        if found.profile is None:
+            if not found.link:
+                return None, ()
+            profile = Profile(id=node_id(found.link[0]), created=row.position, latest=row.position)
+            profiles[profile.id] = profile
+            self.derived.append((row.position, derived.profile_created(profile, row.position)))
+            touched = self.plan.audiences.open_to_strangers
+        else:
+            profile = profiles[found.profile]
+        for identifier, reason in found.refused:
+            entry = derived.merge_refused(profile, identifier, reason, row.position)
+            self.derived.append((row.position, entry))
+        for loser_id in found.merge:
+            profile = self._merge(profile, profiles[loser_id], row.position)
+            touched = self.plan.audiences.names
+        if found.link:
+            add_identifiers(profile, found.link, row.position)
+            for identifier in found.link:
+                node = node_id(identifier)
+                graph[node] = self.links[node] = profile.id
+        if found.profile is not None and found.link:
+            self._route(profile, list(profile.memberships), row.position)
+        return profile, touched
+
+    def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
+        """The graph, with those marked whose identifiers these were though nothing of them is left to fold."""
+        graph, gone = self.state.graph, self.state.gone
+        if not gone:
+            return graph
+        nodes_here = [node_id(identifier) for identifier in record.identifiers]
+        marked = {node: identity.GONE for node in nodes_here if position < gone.get(node, 0)}
+        return ChainMap(marked, graph) if marked else graph
+
+    def _erase(self, row: Inbound, request: EraseRequest) -> None:
+        """Takes a person out of the state, with all that is on its way for them."""
+        profile = self.state.profiles.get(self.state.graph.get(request.node, ""))
+        told = [d for c in (profile.routed if profile else ()) if (d := self._destination(c)) is not None]
+        aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
+        erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
+        self.erased.append(erasure)
+        if profile is None:
+            return
+        for audience in profile.memberships:
+            self.memberships.append(MembershipChange(audience, profile.id, None))
+        for node in erasure.nodes:
+            self.state.graph.pop(node, None)
+            self.links.pop(node, None)
+            self.merged.pop(node, None)
+        del self.state.profiles[profile.id]
+        self.changed.discard(profile.id)
+
+    def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
+        told = {p.id: dict(p.routed) for p in (a, b)}
+        members = {p.id: dict(p.memberships) for p in (a, b)}
+        kept = merge(a, b, self.plan.audiences)
+        gone = b if kept is a else a
+        for node in nodes(gone):
+            self.state.graph[node] = self.links[node] = kept.id
+        del self.state.profiles[gone.id]
+        self.changed.discard(gone.id)
+        self.merged[gone.id] = kept.id
+        for audience in members[gone.id]:
+            self.memberships.append(MembershipChange(audience, gone.id, None))
+            if kept.memberships[audience] != members[kept.id].get(audience):
+                self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
+        for connection, fields in told[gone.id].items():
+            if kept.routed[connection] != fields:
+                destination = self._destination(connection)
+                if destination is not None and "remove" in destination.changes:
+                    self.routed.append((position, gone.id, Routed(destination, "remove", fields)))
+        self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
+        return kept
+
+    def _fire(self, profile: Profile, upto: int) -> None:
+        """Fires the profile's timers up to a log time, each at its own time."""
+        while (due := profile.due) is not None and due <= upto:
+            names = [audience for audience, at in profile.dues.items() if at <= due]
+            names += self.plan.audiences.dependants(names)
+            for audience in names:
+                profile.dues.pop(audience, None)
+            cause = self.first_at(due)
+            self.changed.add(profile.id)
+            self._route(profile, self._evaluate(profile, names, due, cause), cause)
+
+    def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
+        """Looks at these audiences in dependency order; those that the person entered or left."""
+        compiled = self.plan.audiences
+        wanted = set(names)
+        changed: list[str] = []
+        person = Person(
+            profile.conditions,
+            {name: attribute.value for name, attribute in profile.attributes.items()},
+            {purpose: consent.given for purpose, consent in profile.consent.items()},
+            profile.memberships,
+            profile.id,
+        )
+        for audience in compiled.in_order(wanted):
+            verdict = compiled.evaluate(audience, person, now)
+            if verdict.due is None:
+                profile.dues.pop(audience, None)
+            else:
+                profile.dues[audience] = verdict.due
+            if verdict.member == (audience in profile.memberships):
+                continue
+            membership = Membership(cause, now) if verdict.member else None
+            if membership is not None:
+                profile.memberships[audience] = membership
+            else:
+                del profile.memberships[audience]
+            changed.append(audience)
+            self.memberships.append(MembershipChange(audience, profile.id, membership))
+            entry = derived.membership(audience, profile.id, verdict.member, now, cause, verdict.because)
+            self.derived.append((cause, entry))
+        return changed
+
+    def _route(self, profile: Profile, audiences: Iterable[str], cause: int) -> None:
+        for audience in dict.fromkeys(audiences):
+            for destination in self.plan.destinations.get(audience, ()):
+                for decision in route(profile, destination):
+                    if isinstance(decision, Withheld):
+                        self.derived.append((cause, derived.withheld(profile, decision, cause)))
+                    else:
+                        self.routed.append((cause, profile.id, decision))
+
+    def _audiences_told(self, profile: Profile) -> list[str]:
+        destinations = (self._destination(connection) for connection in profile.routed)
+        return [destination.audience for destination in destinations if destination is not None]
+
+    def _destination(self, connection: str) -> Destination | None:
+        audiences = (d for ds in self.plan.destinations.values() for d in ds)
+        events = (forwarding.destination for forwarding in self.plan.forwardings.all)
+        return next((d for d in chain(audiences, events) if d.connection == connection), None)
