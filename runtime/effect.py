@@ -49,6 +49,16 @@ Follow = Callable[[Connection, Sequence[Entry]], object]
 log = structlog.get_logger("pipeline")
 
 
+def standing(connection: Connection) -> dict[str, int | None]:
+    """Where the workspace in force took effect and, while another one does, where that is and up to which position
+    of it the history has been folded."""
+    return {
+        "in_force_since": find_checkpoint(connection, SETTLED),
+        "taking_effect": find_checkpoint(connection, SETTLING),
+        "history_folded_to": find_checkpoint(connection, _HISTORY),
+    }
+
+
 def begin(connection: Connection, row: Row, change_of: Callable[[Row], DefinitionChange]) -> None:
     """Puts what was declared since the last time into force."""
     after = read_checkpoint(connection, SETTLED)

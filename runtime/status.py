@@ -14,6 +14,7 @@ from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.outbound import count_by_status
 from adapters.projections.people import load_graph, load_profiles
 from domain.profiles import consented
+from runtime.effect import standing
 
 READERS = ("pipeline", "relay")
 
@@ -27,9 +28,11 @@ def read_status(engine: Engine) -> dict[str, Any]:
         audiences = {audience: count for audience, count in sizes}  # noqa: C416
         profiles = connection.execute(text("SELECT count(*) FROM profile")).scalar()
         outbound = count_by_status(connection)
+        workspace = standing(connection)
     log_time = datetime.datetime.fromtimestamp(head.recorded_at / 1_000_000, datetime.UTC)
     return {
         "log": {"position": head.position, "clock": head.clock, "log_time": log_time.isoformat()},
+        "workspace": workspace,
         "readers": {n: {"position": p, "lag": head.position - p} for n, p in positions.items()},
         "profiles": profiles,
         "audiences": audiences,

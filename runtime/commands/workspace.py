@@ -37,7 +37,8 @@ def apply(file: Annotated[Path, typer.Argument(help="The workspace file.")]) -> 
         open_definitions(engines.database_url) as definitions,
     ):
         changed = apply_workspace(database, definitions, workspace)
-    Console().print(f"{changed} definitions changed.")
+    follows = "; they take effect together: `roundtrip status` shows how far that is" if changed else ""
+    Console().print(f"{changed} definitions changed{follows}.")
 
 
 def status() -> None:

@@ -22,6 +22,7 @@ from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
+from runtime.status import read_status
 from tests.keys import KEYS, MASTER_KEY, said
 
 HOUR = 3_600_000_000
@@ -138,6 +139,9 @@ def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
     append_all(engine, more[:1], 3)
     drain(Pipeline(engine, definitions), 2**62)
     assert sizes(engine) == expected()
+    standing = read_status(engine)["workspace"]
+    assert (standing["taking_effect"], standing["history_folded_to"]) == (None, None)
+    assert standing["in_force_since"] > 0
     left = [one for one in said(database, "audience.exited") if one["audience"] == "pros"]
     assert len(left) == len([n for n in range(PEOPLE) if n % 2])
     # The whole audience is told of, each member once.
