@@ -93,9 +93,7 @@ def erase(
         entries += [exited_by_erasure(name, profile.id, at, position) for name in sorted(profile.memberships)]
         for destination in destinations:
             if "delete" in destination.changes:
-                entries.append(
-                    _deletion(request, destination, profile.routed[destination.connection], position)
-                )
+                entries.append(_deletion(request, destination, _known_by(profile, destination), position))
                 one = entries[-1].stream_id
                 asked.append(Asked(id=one, connection=destination.connection, batch=derive_id("batch", one)))
     told = SubjectErased(
@@ -110,6 +108,12 @@ def erase(
     )
     entries.append(Entry(request.id, 2, ERASED, None, _encode(told)))
     return Erasure(position, told.profile, tuple(told.nodes), tuple(sorted(values)), tuple(entries))
+
+
+def _known_by(profile: Profile, destination: Destination) -> dict[str, Any]:
+    """The fields that a destination knows the person by."""
+    name = destination.connection
+    return {**profile.heard.get(name, {}), **profile.routed.get(name, {})}
 
 
 def _deletion(

@@ -137,8 +137,8 @@ class Fold:
     def _forward(self, profile: Profile, forwarding: Forwarding, happening: Happening, position: int) -> None:
         decision = forward(profile, forwarding, happening)
         if isinstance(decision, Routed):
-            # So that an erasure knows who was told of the person.
-            profile.routed.setdefault(decision.destination.connection, {})
+            # So that an erasure knows who was told of the person, and by what.
+            profile.heard[decision.destination.connection] = decision.fields
             self.routed.append((position, profile.id, decision))
 
     def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
@@ -196,7 +196,8 @@ class Fold:
     def _erase(self, row: Inbound, request: EraseRequest) -> None:
         """Takes a person out of the state, with all that is on its way for them."""
         profile = self.state.profiles.get(self.state.graph.get(request.node, ""))
-        told = [d for c in (profile.routed if profile else ()) if (d := self._destination(c)) is not None]
+        known = dict.fromkeys((*profile.routed, *profile.heard)) if profile else ()
+        told = [d for c in known if (d := self._destination(c)) is not None]
         aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
         erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
         self.erased.append(erasure)

@@ -50,7 +50,8 @@ class Profile(msgspec.Struct, array_like=True):
     """One person. `id` is the node id of the identifier that the person was first seen by.
 
     `conditions` is the audiences' state, `dues` says at which log time which audience has to be looked at
-    again, `routed` holds per connection the fields that its destination was last told of.
+    again, `routed` holds per connection the fields that its destination was last told of, `heard` those that went along
+    with the last event.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -64,6 +65,7 @@ class Profile(msgspec.Struct, array_like=True):
     memberships: dict[str, Membership] = {}
     dues: dict[str, int] = {}
     routed: dict[str, dict[str, Any]] = {}
+    heard: dict[str, dict[str, Any]] = {}
 
     @property
     def due(self) -> int | None:
@@ -160,6 +162,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
         elder.dues[audience] = min(due, elder.dues.get(audience, due))
     for connection, fields in younger.routed.items():
         elder.routed.setdefault(connection, fields)
+    for connection, fields in younger.heard.items():
+        elder.heard[connection] = {**fields, **elder.heard.get(connection, {})}
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

@@ -57,7 +57,7 @@ class Connection(Model):
 
     At most `rate` requests are sent, as in `10/s`, and `concurrency` at once, of which no two are of one person.
     What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
-    unless `allow_private`.
+    unless `allow_private`. That a person was erased is told to it, unless `deletions` is false.
     """
 
     connector: str
@@ -75,6 +75,7 @@ class Connection(Model):
     concurrency: int = Field(default=4, ge=1, le=64)
     give_up_after: Duration = 86_400_000_000
     allow_private: bool = False
+    deletions: bool = True
 
     @model_validator(mode="after")
     def _one_mode(self) -> Connection:

@@ -79,5 +79,5 @@ def _shown(profile: Profile) -> dict[str, Any]:
             audience: {"entered_at": written(membership.at), "position": membership.position}
             for audience, membership in sorted(profile.memberships.items())
         },
-        "sent": dict(sorted(profile.routed.items())),
+        "sent": dict(sorted({**profile.heard, **profile.routed}.items())),
     }

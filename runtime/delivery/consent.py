@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from domain.outbound import Outbound
+
+#: The changes by which a destination learns something of a person.
+_TELLS: Final = frozenset({"add", "event"})
 
 #: Of these profiles, those that consent to the purpose now. Raises `ConsentUnknownError` when it cannot tell.
 Consented = Callable[[str, Sequence[str]], Awaitable[set[str]]]
@@ -15,7 +19,7 @@ async def without_consent(consented: Consented, records: Sequence[Outbound]) -> 
     it is what a withdrawal leads to."""
     by_purpose: dict[str, list[Outbound]] = {}
     for record in records:
-        if record.purpose and record.change == "add":
+        if record.purpose and record.change in _TELLS:
             by_purpose.setdefault(record.purpose, []).append(record)
     refused: set[str] = set()
     for purpose, several in by_purpose.items():

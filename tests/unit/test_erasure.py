@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from domain.audiences.definition import Audience
 from domain.audiences.evaluation import compile_audiences
 from domain.erasure import ERASED, EraseRequest, SubjectErased
+from domain.forwarding import EVERY, Forwarding, Forwardings
 from domain.identifiers import Kind
 from domain.identity_rules import Rules, entry_for
 from domain.profiles import decode_profile
@@ -36,6 +37,16 @@ AUDIENCES = {
     },
     "pros": {"match": {"attribute": "plan", "is": "pro"}},
 }
+_ANALYTICS = Destination(
+    "analytics",
+    "",
+    "",
+    (("user", "identifier", "user_id"), ("plan", "attribute", "plan")),
+    frozenset({"event", "delete"}),
+    10,
+    optional=frozenset({"plan"}),
+)
+_MIRROR = Destination("mirror", "", "", (("user", "identifier", "user_id"),), frozenset({"event"}), 10)
 PLAN = Plan(
     compile_audiences({name: Audience.model_validate(body) for name, body in AUDIENCES.items()}),
     {"app": 10},
@@ -52,6 +63,12 @@ PLAN = Plan(
         )
     },
     RULES,
+    Forwardings(
+        (
+            Forwarding(_ANALYTICS, ((EVERY, lambda properties: True),), None),
+            Forwarding(_MIRROR, (("Push Sent", lambda p: True),), ()),
+        )
+    ),
 )
 
 
@@ -194,3 +211,15 @@ def test_a_record_led_by_a_declared_kind_is_its_persons_and_goes_with_them() -> 
     assert "pros" in profile.memberships
     assert memory.profiles == {}
     assert node_id(Identifier(*card)) in erased
+
+
+def test_who_heard_of_a_person_by_events_is_asked_too_by_what_it_heard() -> None:
+    ann = ("user_id", "u0")
+    memory, _ = live([([ann], 3), ([ann], 0), ([ann], 1), Asking(ann, 0)])
+    *asked, erased = [msgspec.json.decode(e.state) for e in memory.erased if e.topic != "audience.exited"]
+    deletions = {one["connection"]: (one["change"], one["fields"]) for one in asked}
+    assert deletions == {
+        "ads": ("delete", {"plan": "pro"}),
+        "analytics": ("delete", {"user": "u0", "plan": "pro"}),
+    }
+    assert erased["unable"] == ["mirror"]
