@@ -29,6 +29,7 @@ from domain.records import Entry, Identifier, Record, dig, node_id
 from domain.routing import Destination, Routed, Withheld, route
 from domain.settling import Settling
 from domain.state import Inbound, MembershipChange, Outcome, Plan, State
+from domain.traits.telling import TraitsTold, fell_due
 
 _body = msgspec.json.Decoder().decode
 
@@ -48,6 +49,7 @@ class Fold:
         self.derived: list[tuple[int, Entry]] = []
         self.routed: list[tuple[int, str, Routed]] = []
         self.erased: list[Erasure] = []
+        self._traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
 
     def fire(self, upto: int) -> None:
         """Fires every timer that falls due by this log time."""
@@ -69,7 +71,8 @@ class Fold:
         self.changed.add(profile.id)
         entered_or_left = self._evaluate(profile, settling.audiences, now, cause)
         members = [audience for audience in profile.memberships if audience in settling.told]
-        self._route(profile, [*entered_or_left, *members], cause)
+        self._route(profile, [*entered_or_left, *members], now, cause)
+        self._traits.await_changes(profile, now)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""
@@ -109,7 +112,7 @@ class Fold:
                 happening = Happening(record.feed, name, occurred_at, properties)
             if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
-        data_changed = bool(touched)
+        data_changed = bool(touched) or (body is not None and name in self._traits.events)
         if record.traits_at:
             traits = dig(body if body is not None else _body(record.body), record.traits_at)
             priority = self.plan.priorities.get(record.feed, 0)
@@ -129,13 +132,17 @@ class Fold:
             entered_or_left += profile.memberships
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
         if entered_or_left:
-            self._route(profile, entered_or_left, row.position)
+            self._route(profile, entered_or_left, row.recorded_at, row.position)
         for forwarding in forwardings:
             if forwarding.listens_to(happening):
-                self._forward(profile, forwarding, happening, row.position)
+                self._forward(profile, forwarding, happening, row.recorded_at, row.position)
+        self._traits.await_changes(profile, row.recorded_at)
 
-    def _forward(self, profile: Profile, forwarding: Forwarding, happening: Happening, position: int) -> None:
-        decision = forward(profile, forwarding, happening)
+    def _forward(
+        self, profile: Profile, forwarding: Forwarding, happening: Happening, now: int, position: int
+    ) -> None:
+        traits = self._traits.values(forwarding.destination, profile, now)
+        decision = forward(profile, forwarding, happening, traits)
         if isinstance(decision, Routed):
             # So that an erasure knows who was told of the person, and by what.
             profile.heard[decision.destination.connection] = decision.fields
@@ -181,7 +188,7 @@ class Fold:
                 node = node_id(identifier)
                 graph[node] = self.links[node] = profile.id
         if found.profile is not None and found.link:
-            self._route(profile, list(profile.memberships), row.position)
+            self._route(profile, list(profile.memberships), row.recorded_at, row.position)
         return profile, touched
 
     def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
@@ -243,7 +250,11 @@ class Fold:
                 profile.dues.pop(audience, None)
             cause = self.first_at(due)
             self.changed.add(profile.id)
-            self._route(profile, self._evaluate(profile, names, due, cause), cause)
+            changed = self._evaluate(profile, names, due, cause)
+            if fell_due(names):
+                changed += profile.memberships
+            self._route(profile, changed, due, cause)
+            self._traits.await_changes(profile, due)
 
     def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
         """Looks at these audiences in dependency order; those that the person entered or left."""
@@ -276,10 +287,10 @@ class Fold:
             self.derived.append((cause, entry))
         return changed
 
-    def _route(self, profile: Profile, audiences: Iterable[str], cause: int) -> None:
+    def _route(self, profile: Profile, audiences: Iterable[str], now: int, cause: int) -> None:
         for audience in dict.fromkeys(audiences):
             for destination in self.plan.destinations.get(audience, ()):
-                for decision in route(profile, destination):
+                for decision in route(profile, destination, self._traits.values(destination, profile, now)):
                     if isinstance(decision, Withheld):
                         self.derived.append((cause, derived.withheld(profile, decision, cause)))
                     else:

@@ -96,10 +96,12 @@ def choice(event: ForwardedEvent) -> tuple[str, Callable[[Mapping[str, Any]], bo
     return event.event, holds
 
 
-def forward(profile: Profile, forwarding: Forwarding, happening: Happening) -> Routed | Withheld:
+def forward(
+    profile: Profile, forwarding: Forwarding, happening: Happening, traits: Mapping[str, Any] = {}
+) -> Routed | Withheld:
     """What is sent of an event that the connection listens to, or why it is not. Changes nothing."""
     destination = forwarding.destination
-    fields, missing = fields_of(profile, destination)
+    fields, missing = fields_of(profile, destination, traits)
     if not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"
     elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):

@@ -7,6 +7,7 @@ once: whoever leaves the audience and comes back gets no second message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from domain.audiences.splits import in_share
@@ -31,6 +32,11 @@ class Destination(NamedTuple):
     holdout: float = 0
     optional: frozenset[str] = frozenset()
 
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """The computed traits that go along."""
+        return tuple(key for _, source, key in self.fields if source == "trait")
+
 
 class Routed(NamedTuple):
     """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties."""
@@ -50,14 +56,17 @@ class Withheld(NamedTuple):
     reason: str
 
 
-def route(profile: Profile, destination: Destination) -> list[Routed | Withheld]:
-    """Decides, and notes in `profile.routed` what the destination is told."""
+def route(
+    profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}
+) -> list[Routed | Withheld]:
+    """Decides, and notes in `profile.routed` what the destination is told. `traits` are the values now of those that
+    go along."""
     name = destination.connection
     told = profile.routed.get(name)
     member = destination.audience in profile.memberships
     if "remove" not in destination.changes and (told is not None or not member):
         return []
-    fields, missing = fields_of(profile, destination) if member else ({}, "")
+    fields, missing = fields_of(profile, destination, traits) if member else ({}, "")
     if member and not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"
     if member and held_out(profile, destination):
@@ -84,7 +93,9 @@ def held_out(profile: Profile, destination: Destination) -> bool:
     )
 
 
-def fields_of(profile: Profile, destination: Destination) -> tuple[dict[str, Any], str]:
+def fields_of(
+    profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}
+) -> tuple[dict[str, Any], str]:
     """The declared fields' values, and what is missing of them. Of several identifiers of a kind, the one
     that was known first is taken."""
     values: dict[str, Any] = {}
@@ -96,6 +107,8 @@ def fields_of(profile: Profile, destination: Destination) -> tuple[dict[str, Any
         elif source == "consent":
             said = profile.consent.get(key)
             value = said.given if said is not None else None
+        elif source == "trait":
+            value = traits.get(key)
         else:
             held = profile.attributes.get(key)
             value = held.value if held is not None else None

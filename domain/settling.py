@@ -46,13 +46,16 @@ def applied_entry(version: int, definitions: int) -> Entry:
 def settling_of(plan: Plan, position: int, at: int, changed: Iterable[tuple[str, str]]) -> Settling:
     """What the definitions with these kinds and names, as they are now, make to be looked at."""
     names = set(changed)
-    audiences = [name for kind, name in names if kind == "audience"]
+    compiled = plan.audiences
+    audiences = {name for kind, name in names if kind == "audience"}
+    audiences |= compiled.asking_for(name for kind, name in names if kind == "trait")
     told = {
         audience
         for audience, destinations in plan.destinations.items()
         for destination in destinations
-        if ("connection", destination.connection) in names or ("audience", audience) in names
+        if ("connection", destination.connection) in names
+        or ("audience", audience) in names
+        or any(("trait", trait) in names for trait in destination.traits)
     }
-    compiled = plan.audiences
     anew = compiled.in_order((*audiences, *compiled.dependants(audiences)))
     return Settling(position, at, anew, frozenset(told))

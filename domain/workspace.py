@@ -20,6 +20,7 @@ from domain.secret_ref import Model as Model
 from domain.secret_ref import Name as Name
 from domain.secret_ref import SecretRef as SecretRef
 from domain.tracking_plan import TrackingPlan
+from domain.traits.definition import Trait
 
 #: The format of feeds that only files come in by.
 FILES: Final = "files"
@@ -48,8 +49,8 @@ class Connection(Model):
     """Where an audience goes out, or events as they come.
 
     `fields` names what goes along: the destination's name → where it comes from, as `identifier.<kind>`,
-    `attribute.<name>` or `consent.<purpose>`. What is not declared stays. `requires` names fields without
-    which nothing can be sent; by default all of them. `purpose` is the consent that a person must have
+    `attribute.<name>`, `trait.<name>` or `consent.<purpose>`. What is not declared stays. `requires` names fields
+    without which nothing can be sent; by default all of them. `purpose` is the consent that a person must have
     given, at routing and again at delivery.
 
     Of `events`, `properties` go along that are declared, or all of them. Those of all feeds go out, or those of
@@ -66,7 +67,7 @@ class Connection(Model):
     properties: Properties = {}
     feeds: list[Name] = []
     sample: Percent = 100
-    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute|consent)\..+$")]]
+    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute|trait|consent)\..+$")]]
     requires: list[str] | None = None
     purpose: str = ""
     settings: dict[str, Any] = {}
@@ -76,6 +77,12 @@ class Connection(Model):
     give_up_after: Duration = 86_400_000_000
     allow_private: bool = False
     deletions: bool = True
+
+    @property
+    def traits(self) -> set[str]:
+        """The computed traits that go along."""
+        sources = [source.split(".", 1) for source in self.fields.values()]
+        return {name for kind, name in sources if kind == "trait"}
 
     @model_validator(mode="after")
     def _one_mode(self) -> Connection:
@@ -119,6 +126,7 @@ class Workspace(Model):
     identity: Identity = Identity()
     identifiers: dict[Name, IdentifierKind] = {}
     feeds: dict[Name, Feed] = {}
+    traits: dict[Name, Trait] = {}
     audiences: dict[Name, Audience] = {}
     connections: dict[Name, Connection] = {}
     tracking_plans: dict[Name, TrackingPlan] = {}
@@ -159,5 +167,11 @@ class Workspace(Model):
                 raise ValueError(
                     f"connection '{name}' sends audience '{connection.audience}', which is not declared; "
                     f"declared are: {known}"
+                )
+            unknown = connection.traits - self.traits.keys()
+            if unknown:
+                known = ", ".join(sorted(self.traits)) or "none"
+                raise ValueError(
+                    f"connection '{name}' sends trait {_quoted(unknown)}, which is not declared; declared are: {known}"
                 )
         return self

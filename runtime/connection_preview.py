@@ -24,9 +24,9 @@ from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
 from domain.routing import Destination, Routed, route
 from domain.workspace import Connection, Workspace
-from runtime.definitions import destination_of, forwarding_of
+from runtime.definitions import destination_of, forwarding_of, plan_of
 from runtime.identity_rules import rules_of
-from runtime.profiles import NobodyError, person_of
+from runtime.profiles import NobodyError, log_time, person_of
 
 #: Stands in a request where a secret would.
 HIDDEN: Final = "REDACTED"
@@ -82,8 +82,10 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
             profile = person_of(connection, said)
         except NobodyError as error:
             raise PreviewError(str(error)) from error
+        now = log_time(connection)
     destination = destination_of(name, declared, workspace.audiences[declared.audience].holdout)
-    return preview_person(profile, destination, wire, config)
+    traits = plan_of(workspace).audiences.values(destination.traits, profile.conditions, now)
+    return preview_person(profile, destination, wire, config, traits)
 
 
 def _event(
@@ -110,7 +112,9 @@ def _event(
     forwarding = forwarding_of(name, workspace.connections[name])
     if record.type not in ("track", "page", "screen") or not forwarding.listens_to(happening):
         return Preview((), (), "it is none of the events that the connection sends")
-    decision = forward(profile, forwarding, happening)
+    compiled = plan_of(workspace).audiences
+    traits = compiled.values(forwarding.destination.traits, profile.conditions, row.recorded_at)
+    decision = forward(profile, forwarding, happening, traits)
     if not isinstance(decision, Routed):
         return Preview((), (), decision.reason)
     entries = outbound([(row.position, profile.id, decision)])
@@ -118,16 +122,20 @@ def _event(
 
 
 def preview_person(
-    profile: Profile, destination: Destination, wire: Connector, config: ConnectorConfig
+    profile: Profile,
+    destination: Destination,
+    wire: Connector,
+    config: ConnectorConfig,
+    traits: Mapping[str, Any] = {},
 ) -> Preview:
     """What routing would decide of this person now, and the requests that come of it. Of one whom the destination
     has been told of, with nothing new, what it would be told if it were not so. The profile stays as it is."""
     asked = msgspec.structs.replace(profile, routed=dict(profile.routed))
-    decisions = route(asked, destination)
+    decisions = route(asked, destination, traits)
     why_not = ""
     if destination.connection in profile.routed and not decisions:
         why_not = "the destination has been told of this person already, and has nothing new to be told"
-        decisions = route(msgspec.structs.replace(profile, routed={}), destination)
+        decisions = route(msgspec.structs.replace(profile, routed={}), destination, traits)
     routed = [(profile.latest, profile.id, one) for one in decisions if isinstance(one, Routed)]
     withheld = [one.reason for one in decisions if not isinstance(one, Routed)]
     if not routed:

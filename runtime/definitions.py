@@ -86,6 +86,7 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
         ("workspace", workspace.workspace): {"clock": workspace.clock}
         | _body(workspace, include={"identity", "identifiers"}),
         **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
+        **{("trait", name): _body(trait) for name, trait in workspace.traits.items()},
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
         **{("connection", name): _body(c) for name, c in workspace.connections.items()},
         **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
@@ -152,7 +153,7 @@ def plan_of(workspace: Workspace | None) -> Plan:
             destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
     forwardings = (forwarding_of(name, one) for name, one in workspace.connections.items() if one.events)
     return Plan(
-        compile_audiences(workspace.audiences),
+        compile_audiences(workspace.audiences, workspace.traits),
         {name: feed.priority for name, feed in workspace.feeds.items()},
         destinations,
         rules_of(workspace),

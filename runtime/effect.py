@@ -83,7 +83,10 @@ def settle(
 ) -> bool:
     """Does the next batch; true once nothing is left to do."""
     changed = changed_since(connection, read_checkpoint(connection, SETTLED))
-    events = plan.audiences.events_of(name for kind, name in changed if kind == "audience")
+    events = plan.audiences.events_of(
+        [name for kind, name in changed if kind == "audience"],
+        [name for kind, name in changed if kind == "trait"],
+    )
     if events and _fold_history(connection, plan, row, events, change_of):
         return False
     settling = settling_of(plan, row.position, row.recorded_at, changed)

@@ -6,12 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
 from domain.identifiers import read_identifier
 from domain.mendable import Mendable
 from domain.profiles import Profile
 from domain.records import node_id
+from runtime.definitions import plan_of
 from runtime.pipeline import CHECKPOINT
 from runtime.times import written
 
@@ -29,7 +32,16 @@ def show_profile(engine: Engine, said: str) -> dict[str, Any]:
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         profile = person_of(connection, said)
         position = read_checkpoint(connection, CHECKPOINT)
-    return {"position": position, **_shown(profile)}
+        workspace, now = load_workspace(connection), log_time(connection)
+    compiled = plan_of(workspace).audiences
+    traits = compiled.values(compiled.traits, profile.conditions, now)
+    return {"position": position, **_shown(profile, traits)}
+
+
+def log_time(connection: Connection) -> int:
+    """The log's time (microseconds) at the pipeline's position: 0 before it has come to any."""
+    rows = read_positions(connection, [read_checkpoint(connection, CHECKPOINT)])
+    return rows[0].recorded_at if rows else 0
 
 
 def person_of(connection: Connection, said: str) -> Profile:
@@ -46,7 +58,7 @@ def person_of(connection: Connection, said: str) -> Profile:
     return profiles[found[node]]
 
 
-def _shown(profile: Profile) -> dict[str, Any]:
+def _shown(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
     return {
         "profile": profile.id,
         "created": profile.created,
@@ -67,6 +79,7 @@ def _shown(profile: Profile) -> dict[str, Any]:
             }
             for name, held in sorted(profile.attributes.items())
         },
+        "traits": traits,
         "consent": {
             purpose: {
                 "given": held.given,

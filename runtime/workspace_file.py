@@ -28,7 +28,7 @@ def read_workspace(path: Path) -> Workspace:
         raise WorkspaceError(str(error)) from error
     try:
         workspace = Workspace.model_validate(with_files(file.document, path.parent))
-        validate_audiences(workspace.audiences)
+        validate_audiences(workspace.audiences, workspace.traits)
     except ValidationError as error:
         raise WorkspaceError(file.mistakes(error)) from error
     except InvalidAudiences as error:

@@ -14,6 +14,7 @@ from domain.workspace import Workspace
 _SECTIONS = {
     "feed": "feeds",
     "audience": "audiences",
+    "trait": "traits",
     "connection": "connections",
     "tracking_plan": "tracking_plans",
     "import": "imports",

@@ -7,7 +7,7 @@ is evaluated: the incremental evaluator reads these models, and a compiler to SQ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Final, Literal
 
@@ -29,7 +29,7 @@ _is_audience_name: Final = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
 def _audience_name(value: Any) -> Any:
     if not isinstance(value, str) or not _is_audience_name(value):
         raise refusal(
-            f"{value!r} is no audience's name: a name is in small letters, digits and _, begins with a letter "
+            f"{value!r} is no name: a name is in small letters, digits and _, begins with a letter "
             "and has at most 63 characters, as in new_app_users"
         )
     return value
@@ -42,6 +42,12 @@ class AttributeCondition(Comparison):
     """What must hold of one of the person's attributes."""
 
     attribute: Path
+
+
+class TraitCondition(Comparison):
+    """What must hold of a computed trait, which is declared under `traits`."""
+
+    trait: AudienceName
 
 
 class ConsentCondition(Part):
@@ -83,6 +89,7 @@ class Not(Part):
 _KINDS: Final[dict[str, type[Part]]] = {
     "event": EventCount,
     "attribute": AttributeCondition,
+    "trait": TraitCondition,
     "consent": ConsentCondition,
     "in_audience": InAudience,
     "split": InSplit,
@@ -136,6 +143,7 @@ Condition = Annotated[
     | Annotated[FirstOrLast, Tag("<FirstOrLast>")]
     | Annotated[Sequence, Tag("<Sequence>")]
     | Annotated[AttributeCondition, Tag("<AttributeCondition>")]
+    | Annotated[TraitCondition, Tag("<TraitCondition>")]
     | Annotated[ConsentCondition, Tag("<ConsentCondition>")]
     | Annotated[InAudience, Tag("<InAudience>")]
     | Annotated[InSplit, Tag("<InSplit>")]
@@ -235,9 +243,19 @@ def dependency_order(audiences: Mapping[str, Audience]) -> tuple[str, ...]:
         ) from None
 
 
-def validate_audiences(audiences: Mapping[str, Audience]) -> None:
-    """Raises `InvalidAudiences` on a reference to an audience that is not there, and on a circle of them."""
+def validate_audiences(audiences: Mapping[str, Audience], traits: Iterable[str] = ()) -> None:
+    """Raises `InvalidAudiences` on a reference to an audience or a trait that is not there, and on a circle of
+    audiences."""
     dependency_order(audiences)
+    known = sorted(traits)
+    for name, audience in audiences.items():
+        for condition in conditions_of(audience.match):
+            if isinstance(condition, TraitCondition) and condition.trait not in known:
+                raise InvalidAudiences(
+                    name,
+                    f"audience '{name}' asks for trait '{condition.trait}', which is not declared; "
+                    f"{suggestion(condition.trait, known)}declared are: {', '.join(known) or 'none'}",
+                )
 
 
 def path_of(location: tuple[int | str, ...]) -> str:

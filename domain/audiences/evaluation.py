@@ -16,9 +16,11 @@ from domain.audiences.definition import (
     InAudience,
     InSplit,
     Not,
+    TraitCondition,
     conditions_of,
     dependency_order,
     references_of,
+    validate_audiences,
 )
 from domain.audiences.events import EventCondition, EventCount, EventSum, FirstOrLast, Sequence
 from domain.audiences.leaves import CountLeaf, EventLeaf, FirstOrLastLeaf, SumLeaf
@@ -26,6 +28,8 @@ from domain.audiences.matching import matcher, value_at
 from domain.audiences.occurrences import REASONS, Event, Finding
 from domain.audiences.sequences import SequenceLeaf
 from domain.audiences.splits import in_share
+from domain.traits.definition import Trait
+from domain.traits.leaf import TraitLeaf
 
 __all__ = ["CompiledAudiences", "Conditions", "Event", "Person", "Verdict", "compile_audiences"]
 
@@ -52,35 +56,37 @@ class Verdict(NamedTuple):
     because: tuple[int, ...]
 
 
-Leaf = EventLeaf | SequenceLeaf
+Leaf = EventLeaf | SequenceLeaf | TraitLeaf
 _Evaluate = Callable[[Person, int], Finding]
 _TRUE = Finding(True, None, ())
 _FALSE = Finding(False, None, ())
 
 
 class CompiledAudiences:
-    """Audiences ready for use; never changed. `names` are in dependency order: whoever refers to another
-    comes after it."""
+    """Audiences, and the computed traits that they may ask about, ready for use; never changed. `names` are in
+    dependency order: whoever refers to another comes after it."""
 
-    def __init__(self, audiences: Mapping[str, Audience]) -> None:
+    def __init__(self, audiences: Mapping[str, Audience], traits: Mapping[str, Trait] = {}) -> None:
         self.names: tuple[str, ...] = dependency_order(audiences)
         self._rank = {name: rank for rank, name in enumerate(self.names)}
-        self._leaves: dict[str, Leaf] = {}
+        self.traits: Mapping[str, TraitLeaf] = {name: TraitLeaf(traits[name]) for name in sorted(traits)}
+        self._leaves: dict[str, Leaf] = {leaf.id: leaf for leaf in self.traits.values()}
         self._evaluate: dict[str, _Evaluate] = {}
         self._dependants = _dependants(audiences, self.names)
         self._split: set[str] = set()
-        by_leaf: dict[str, set[str]] = {}
+        by_leaf: dict[str, set[str]] = {id: set() for id in self._leaves}
         by_attribute: dict[str, set[str]] = {}
         by_consent: dict[str, set[str]] = {}
         for name in self.names:
             for condition in conditions_of(audiences[name].match):
                 match condition:
                     case EventCount() | EventSum() | FirstOrLast() | Sequence():
-                        leaf = self._leaf(condition)
-                        by_leaf.setdefault(leaf.id, set()).add(name)
+                        by_leaf.setdefault(self._leaf(condition).id, set()).add(name)
                     case AttributeCondition():
                         for part in {condition.attribute, condition.attribute.split(".")[0]}:
                             by_attribute.setdefault(part, set()).add(name)
+                    case TraitCondition():
+                        by_leaf[self.traits[condition.trait].id].add(name)
                     case ConsentCondition():
                         by_consent.setdefault(condition.consent, set()).add(name)
                     case InSplit():
@@ -97,7 +103,7 @@ class CompiledAudiences:
         self.open_to_strangers = self._open_to_strangers()
 
     def listens_to(self, event: str) -> bool:
-        """Whether any audience asks about events of this name."""
+        """Whether any audience or trait asks about events of this name."""
         return event in self._by_event
 
     def fold(self, conditions: Conditions, event: Event) -> tuple[str, ...]:
@@ -123,15 +129,23 @@ class CompiledAudiences:
         """The conditions that remember something, by the id that their state has."""
         return self._leaves
 
-    def events_of(self, names: Iterable[str]) -> set[str]:
-        """The events that any of these audiences asks about by itself."""
-        wanted = set(names)
-        return {
-            event
-            for id, leaf in self._leaves.items()
-            if wanted & self._asked_by.get(id, set())
-            for event in leaf.names
-        }
+    def events_of(self, audiences: Iterable[str], traits: Iterable[str] = ()) -> set[str]:
+        """The events that any of these audiences or traits asks about by itself."""
+        wanted = set(audiences)
+        ids = {id for id, askers in self._asked_by.items() if wanted & askers}
+        ids |= {self.traits[name].id for name in traits if name in self.traits}
+        return {event for id in ids for event in self._leaves[id].names}
+
+    def asking_for(self, traits: Iterable[str]) -> set[str]:
+        """The audiences that ask for any of these traits by themselves."""
+        ids = {self.traits[name].id for name in traits if name in self.traits}
+        return set().union(*(self._asked_by[id] for id in ids))
+
+    def values(self, names: Iterable[str], conditions: Conditions, now: int) -> dict[str, Any]:
+        """What these traits come to at a log time; those without a value are not there."""
+        leaves = {name: self.traits[name] for name in names if name in self.traits}
+        found = {name: leaf.value(conditions.get(leaf.id), now) for name, leaf in leaves.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
     def remembering(self, leaves: Mapping[str, Leaf]) -> CompiledAudiences:
         """The same audiences, that fold these conditions too and keep their state, though none asks for it yet."""
@@ -189,9 +203,10 @@ class CompiledAudiences:
         known = set(names)
         return self.in_order(known.union(*(self._dependants[name] for name in known)))
 
-    def _leaf(self, condition: EventCondition) -> Leaf:
+    def _leaf(self, condition: EventCondition) -> EventLeaf | SequenceLeaf:
         leaf = _leaf_of(condition)
-        return self._leaves.setdefault(leaf.id, leaf)
+        self._leaves.setdefault(leaf.id, leaf)
+        return leaf
 
     def _open_to_strangers(self) -> tuple[str, ...]:
         """The audiences that somebody may belong to of whom nothing is known but the id."""
@@ -216,6 +231,8 @@ class CompiledAudiences:
             case AttributeCondition():
                 path, holds = condition.attribute, matcher(condition)
                 return lambda person, now: _TRUE if holds(value_at(person.attributes, path)) else _FALSE
+            case TraitCondition():
+                return _trait(condition, self.traits[condition.trait])
             case ConsentCondition():
                 purpose, wanted = condition.consent, condition.is_ == "given"
                 return lambda person, now: _TRUE if person.consent.get(purpose) is wanted else _FALSE
@@ -232,9 +249,13 @@ class CompiledAudiences:
                 return _not(self._compile(condition.not_))
 
 
-def compile_audiences(audiences: Mapping[str, Audience]) -> CompiledAudiences:
-    """Makes audiences ready for use. Raises `InvalidAudiences` where they refer to one another wrongly."""
-    return CompiledAudiences(audiences)
+def compile_audiences(
+    audiences: Mapping[str, Audience], traits: Mapping[str, Trait] = {}
+) -> CompiledAudiences:
+    """Makes audiences ready for use. Raises `InvalidAudiences` where they refer to what is not there, or to one another
+    in a circle."""
+    validate_audiences(audiences, traits)
+    return CompiledAudiences(audiences, traits)
 
 
 def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> dict[str, set[str]]:
@@ -245,7 +266,24 @@ def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> di
     return dependants
 
 
-def _leaf_of(condition: EventCondition) -> Leaf:
+def _trait(condition: TraitCondition, leaf: TraitLeaf) -> _Evaluate:
+    holds = matcher(condition)
+    operands = (each for operand in condition.operations.values() for each in _several(operand))
+    days = [each for each in operands if isinstance(each, (int, float)) and not isinstance(each, bool)]
+
+    def evaluate(person: Person, now: int) -> Finding:
+        state = person.conditions.get(leaf.id)
+        found = holds(leaf.value(state, now))
+        return Finding(found, leaf.due(state, now, days), leaf.because(state, now) if found else ())
+
+    return evaluate
+
+
+def _several(operand: Any) -> list[Any]:
+    return operand if isinstance(operand, list) else [operand]
+
+
+def _leaf_of(condition: EventCondition) -> EventLeaf | SequenceLeaf:
     match condition:
         case EventCount():
             return CountLeaf(condition)

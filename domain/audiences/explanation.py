@@ -17,6 +17,7 @@ from domain.audiences.definition import (
     InAudience,
     InSplit,
     Not,
+    TraitCondition,
 )
 from domain.audiences.durations import format_duration
 from domain.audiences.evaluation import CompiledAudiences, Person
@@ -68,6 +69,8 @@ def _clause(condition: Condition, compiled: CompiledAudiences, person: Person, n
             return _in_audience(condition.in_audience, person)
         case AttributeCondition():
             return _attribute(condition, compiled.find(condition, person, now), person)
+        case TraitCondition():
+            return _trait(condition, compiled, person, now)
         case ConsentCondition():
             return _consent(condition, compiled.find(condition, person, now), person)
         case InSplit():
@@ -105,6 +108,16 @@ def _attribute(condition: AttributeCondition, found: Finding, person: Person) ->
     wanted = _comparison(condition)
     change = f"attribute '{condition.attribute}' {'no longer ' if found.holds else ''}{wanted}"
     return Clause(f"attribute '{condition.attribute}' {wanted}", found.holds, shown, (), None, change)
+
+
+def _trait(condition: TraitCondition, compiled: CompiledAudiences, person: Person, now: int) -> Clause:
+    found = compiled.find(condition, person, now)
+    value = compiled.values([condition.trait], person.conditions, now).get(condition.trait)
+    shown = "no value" if value is None else repr(value)
+    wanted = _comparison(condition)
+    change = f"trait '{condition.trait}' {'no longer ' if found.holds else ''}{wanted}"
+    text = f"trait '{condition.trait}' {wanted}"
+    return Clause(text, found.holds, shown, found.because, found.due, change)
 
 
 def _consent(condition: ConsentCondition, found: Finding, person: Person) -> Clause:

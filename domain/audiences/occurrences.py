@@ -63,8 +63,9 @@ def union(a: list[Occurrence], b: list[Occurrence], limit: int, oldest: bool = F
     return [every[key] for key in sorted(every, reverse=not oldest)[:limit]]
 
 
-def meaning_id(kind: str, condition: BaseModel) -> str:
-    """The id of a condition's meaning: equal conditions of several audiences share it, and their state."""
-    meaning = condition.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def meaning_id(kind: str, condition: BaseModel, beside: frozenset[str] = frozenset()) -> str:
+    """The id of a condition's meaning: equal conditions of several audiences share it, and their state. What stands in
+    the fields `beside` means nothing."""
+    meaning = condition.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=set(beside))
     canonical = json.dumps([kind, meaning], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -18,6 +18,7 @@ from domain.audiences.definition import Audience
 from domain.audiences.sql.compiler import compile_audience
 from domain.history import HistoryRow
 from domain.mendable import Mendable
+from domain.traits.definition import Trait
 from runtime.definitions import Definitions
 from runtime.history import PAGE_ROWS, history_rows
 from runtime.pipeline import CHECKPOINT
@@ -41,9 +42,9 @@ class Bulk:
     now: int
     people: int
 
-    def members(self, audiences: Mapping[str, Audience], name: str) -> str:
-        """The SQL of who is in an audience, one column `profile`."""
-        return compile_audience(audiences, name, self.now, self.position).sql(dialect="duckdb")
+    def members(self, audiences: Mapping[str, Audience], name: str, traits: Mapping[str, Trait] = {}) -> str:
+        """The SQL of who is in an audience, one column `profile`. `traits` are those that may be asked for."""
+        return compile_audience(audiences, name, self.now, self.position, traits).sql(dialect="duckdb")
 
 
 @contextmanager

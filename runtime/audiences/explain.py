@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine
 
-from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
 from domain.audiences.evaluation import Person, compile_audiences
 from domain.audiences.explanation import Clause, explain
 from runtime.pipeline import CHECKPOINT
-from runtime.profiles import NobodyError, person_of
+from runtime.profiles import NobodyError, log_time, person_of
 
 
 class Explained(NamedTuple):
@@ -31,9 +30,7 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
             known = ", ".join(sorted(declared)) or "none"
             raise NobodyError(f"no audience '{audience}' is declared; declared are: {known}")
         profile = person_of(connection, said)
-        position = read_checkpoint(connection, CHECKPOINT)
-        rows = read_positions(connection, [position])
-    now = rows[0].recorded_at if rows else 0
+        position, now = read_checkpoint(connection, CHECKPOINT), log_time(connection)
     person = Person(
         profile.conditions,
         {name: attribute.value for name, attribute in profile.attributes.items()},
@@ -41,4 +38,12 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
         profile.memberships,
         profile.id,
     )
-    return Explained(position, explain(declared[audience], compile_audiences(declared), person, now))
+    return Explained(
+        position,
+        explain(
+            declared[audience],
+            compile_audiences(declared, workspace.traits if workspace else {}),
+            person,
+            now,
+        ),
+    )

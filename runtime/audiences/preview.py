@@ -35,13 +35,14 @@ def preview_audiences(
     with engine.connect() as connection:
         workspace = load_workspace(connection)
         declared = dict(workspace.audiences) if workspace else {}
+        traits = workspace.traits if workspace else {}
         members = {name: load_members(connection, name) for name in declared if name not in asked}
     every = declared | dict(asked)
-    validate_audiences(every)
+    validate_audiences(every, traits)
     found = []
     for number, name in enumerate(asked):
         progress(f"asking for {name}", number / len(asked))
-        inside = {profile for (profile,) in bulk.duck.execute(bulk.members(every, name)).fetchall()}
+        inside = {profile for (profile,) in bulk.duck.execute(bulk.members(every, name, traits)).fetchall()}
         overlaps = {other: (len(of), len(inside & of.keys())) for other, of in members.items()}
         found.append(
             Preview(name, len(inside), bulk.people, bulk.position, overlaps, sorted(inside)[:sample])

@@ -30,7 +30,7 @@ PEOPLE = 120
 ADS = {
     "connector": "meta_custom_audience",
     "audience": "keen",
-    "fields": {"email": "identifier.email"},
+    "fields": {"email": "identifier.email", "value": "trait.orders"},
     "settings": {"base_url": "https://ads.example.com", "audience_id": "23"},
     "secrets": {"access_token": {"env": "ADS_TOKEN"}},
 }
@@ -46,7 +46,10 @@ AFTER = {
         "match": {"all": [{"in_audience": "buyers"}, {"not": {"event": "Order Completed", "within": "10h"}}]}
     },
     "free": {"match": {"attribute": "plan", "is": "free"}},
+    "collectors": {"match": {"trait": "orders", "at_least": 4}},
 }
+#: How often somebody bought, which is computed from what was there before it was declared.
+TRAITS = {"orders": {"event": "Order Completed", "compute": "count"}}
 
 
 def workspace(audiences: dict[str, Any], connections: dict[str, Any]) -> Workspace:
@@ -55,6 +58,7 @@ def workspace(audiences: dict[str, Any], connections: dict[str, Any]) -> Workspa
             "workspace": "test",
             "clock": "simulated",
             "feeds": {"app": {"format": "files"}},
+            "traits": TRAITS if audiences is AFTER else {},
             "audiences": audiences,
             "connections": connections,
         }
@@ -119,7 +123,12 @@ def different(database: str, engine: Engine, definitions: Definitions, home: Pat
 def expected() -> dict[str, int]:
     buys = [n for n in range(PEOPLE) if n % 5 >= 3]
     keen = [n for n in buys if n % 3 >= 2]
-    return {"buyers": len(buys), "keen": len(keen), "free": len([n for n in range(PEOPLE) if n % 2 == 0])}
+    return {
+        "buyers": len(buys),
+        "keen": len(keen),
+        "free": len([n for n in range(PEOPLE) if n % 2 == 0]),
+        "collectors": len([n for n in buys if n % 5 == 4]),
+    }
 
 
 def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
@@ -147,6 +156,7 @@ def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
     # The whole audience is told of, each member once.
     sent = said(database, "outbound.requested")
     assert len({one["fields"]["email"] for one in sent}) == len(sent) == expected()["keen"]
+    assert all(one["fields"]["value"] == int(one["fields"]["email"].split("@")[0]) % 5 for one in sent)
     # Time goes on for those that were looked at as for any other.
     append_all(
         engine, [Entry("00000000-0000-5000-8000-000000000001", 1, "clock.tick", None, b'{"due":1}')], 20

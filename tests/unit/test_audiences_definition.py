@@ -20,7 +20,7 @@ DOC = (ROOT / "docs/reference/audiences.md").read_text()
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", DOC, re.S))
 def test_every_example_of_the_reference_can_be_declared(block: str) -> None:
     declared = {name: Audience.model_validate(body) for name, body in yaml.safe_load(block).items()}
-    validate_audiences(declared)
+    validate_audiences(declared, ["lifetime_value"])
     for audience in declared.values():
         said = audience.model_dump(mode="json", by_alias=True, exclude_unset=True)
         assert Audience.model_validate(json.loads(json.dumps(said))) == audience

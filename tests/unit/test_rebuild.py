@@ -35,8 +35,25 @@ _OTHERS: dict[str, Any] = {
     "newcomers": {"match": {"event": "App Installed", "at_least": 2, "within": "12h"}},
     "pros": {"match": {"attribute": "plan", "is": "free"}},
 }
-#: What a workspace may come to declare: an audience, a connection, kinds of identifiers, or the end of one.
+_BUYS: dict[str, Any] = {"event": "Order Completed", "compute": "count"}
+_BUYS_OF_LATE = _BUYS | {"within": "12h"}
+_BUYERS = {"match": {"trait": "buys", "at_least": 1}}
+_MAIL_WITH_TRAITS = _ADS | {
+    "audience": "pros",
+    "purpose": "",
+    "fields": {"email": "identifier.email", "user": "identifier.user_id", "buys": "trait.buys"},
+    "requires": [],
+}
+#: What a workspace may come to declare: an audience, a trait, a connection, kinds of identifiers, or the end of one.
 CHANGES = st.one_of(
+    st.sampled_from(
+        [
+            ("trait", "buys", _BUYS_OF_LATE),
+            ("trait", "buys", _BUYS),
+            ("audience", "buyers", _BUYERS),
+            ("connection", "mail", _MAIL_WITH_TRAITS),
+        ]
+    ),
     st.tuples(st.just("audience"), st.sampled_from(sorted(AUDIENCES)), st.none()).map(
         lambda named: (named[0], named[1], AUDIENCES[named[1]])
     ),
@@ -64,6 +81,7 @@ class History:
         # Whatever is referred to is there all the time.
         for name in ("ignored", "pros", "newcomers"):
             self._define("audience", name, AUDIENCES[name], records[0].recorded_at)
+        self._define("trait", "buys", _BUYS, records[0].recorded_at)
         self._apply(records[0].recorded_at)
         for number, row in enumerate(records):
             several = [change for change in changes if change[0] == number]

@@ -22,33 +22,46 @@ from domain.audiences.definition import (
     InAudience,
     InSplit,
     Not,
+    TraitCondition,
     dependency_order,
+    validate_audiences,
 )
 from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence
 from domain.audiences.splits import bound
 from domain.audiences.sql import leaves
 from domain.audiences.sql.terms import Term, column, every, literal, negated, some
+from domain.audiences.sql.traits import trait_leaf
+from domain.traits.definition import Trait
 
 COUNTED: Final = "counted"
 
 
 def compile_audience(
-    audiences: Mapping[str, Audience], name: str, now: int, position: int | None = None
+    audiences: Mapping[str, Audience],
+    name: str,
+    now: int,
+    position: int | None = None,
+    traits: Mapping[str, Trait] = {},
 ) -> exp.Select:
     """A query for the profiles in an audience at log time `now` (microseconds), one column `profile`.
+    `traits` are those that the audiences may ask for.
 
     With `position`, records above it do not count. Raises `InvalidAudiences` as `compile_audiences` does.
     """
+    validate_audiences(audiences, traits)
     order = dependency_order(audiences)
-    query = _Query(audiences, now, position)
+    query = _Query(audiences, traits, now, position)
     for each in order[: order.index(name)]:
         query.refer(each)
     return query.select(name)
 
 
 class _Query:
-    def __init__(self, audiences: Mapping[str, Audience], now: int, position: int | None) -> None:
+    def __init__(
+        self, audiences: Mapping[str, Audience], traits: Mapping[str, Trait], now: int, position: int | None
+    ) -> None:
         self._audiences = audiences
+        self._traits = traits
         self._asked = leaves.Asked(now, position)
         self._tables: dict[str, exp.Select] = {}
         self._counts: dict[str, Term] = {}
@@ -113,11 +126,9 @@ class _Query:
                 | AttributeCondition()
                 | ConsentCondition()
             ):
-                leaf = leaves.leaf_of(condition, self._asked)
-                table = f"leaf_{leaf.id}"
-                self._tables.setdefault(table, leaf.select)
-                inside = self._in(table, joined)
-                return negated(inside) if leaf.violators else inside
+                return self._leaf(leaves.leaf_of(condition, self._asked), joined)
+            case TraitCondition():
+                return self._leaf(trait_leaf(condition, self._traits[condition.trait], self._asked), joined)
             case InAudience():
                 return self._in(f"audience_{condition.in_audience}", joined)
             case InSplit():
@@ -128,6 +139,12 @@ class _Query:
                 return some(exp.paren(self._condition(each, joined), copy=False) for each in condition.any_)
             case Not():
                 return negated(self._condition(condition.not_, joined))
+
+    def _leaf(self, leaf: leaves.LeafQuery, joined: dict[str, str]) -> Term:
+        table = f"leaf_{leaf.id}"
+        self._tables.setdefault(table, leaf.select)
+        inside = self._in(table, joined)
+        return negated(inside) if leaf.violators else inside
 
     def _in(self, table: str, joined: dict[str, str]) -> Term:
         alias = joined.setdefault(table, f"j{len(joined)}")

@@ -109,6 +109,18 @@ def leaf_of(condition: Leaf, asked: Asked) -> LeafQuery:
             return _consent(condition, asked)
 
 
+def millionths(number: Term) -> Term:
+    """A number as it is added up."""
+    times = exp.Mul(this=number.copy(), expression=exp.cast(literal(1_000_000), exp.DType.DOUBLE, copy=False))
+    return exp.cast(exp.Round(this=times), "bigint")
+
+
+def small(number: Term) -> Term:
+    """Whether it is a number that can be added up."""
+    limit = exp.cast(literal(SUM_LIMIT), exp.DType.DOUBLE, copy=False)
+    return sure(exp.LT(this=exp.Abs(this=number.copy()), expression=limit))
+
+
 def _grouped(rows: exp.Select, having: Term) -> exp.Select:
     return (
         exp.select(column("who"))
@@ -132,10 +144,10 @@ def _sliding_count(condition: EventCount, asked: Asked) -> LeafQuery:
     holds: list[Term] = [exp.GTE(this=count, expression=literal(least))]
     if most is not None:
         holds.append(exp.LTE(this=count.copy(), expression=literal(most)))
-    return _of_group(meaning_id("count", condition), kept, every(holds), holds_of_none=least == 0)
+    return of_group(meaning_id("count", condition), kept, every(holds), holds_of_none=least == 0)
 
 
-def _of_group(id: str, kept: exp.Select, holds: Term, holds_of_none: bool) -> LeafQuery:
+def of_group(id: str, kept: exp.Select, holds: Term, holds_of_none: bool) -> LeafQuery:
     """Whoever has no rows is in no group: where the leaf holds of them, the others are told."""
     having = negated(holds) if holds_of_none else holds
     return LeafQuery(id, _grouped(kept, having), violators=holds_of_none)
@@ -143,22 +155,12 @@ def _of_group(id: str, kept: exp.Select, holds: Term, holds_of_none: bool) -> Le
 
 def _sum(condition: EventSum, asked: Asked) -> LeafQuery:
     number = value("numbers", condition.sum, "e")
-    millionths = exp.cast(
-        exp.Round(
-            this=exp.Mul(this=number, expression=exp.cast(literal(1_000_000), exp.DType.DOUBLE, copy=False))
-        ),
-        "bigint",
-    )
-    small = exp.LT(
-        this=exp.Abs(this=number.copy()),
-        expression=exp.cast(literal(SUM_LIMIT), exp.DType.DOUBLE, copy=False),
-    )
     rows = of_people(
         "events",
-        [column("occurred_at", "e"), exp.alias_(millionths, "amount", copy=False)],
+        [column("occurred_at", "e"), exp.alias_(millionths(number), "amount", copy=False)],
         [
             *of_events(condition.event, condition.window, asked.position),
-            sure(small),
+            small(number),
             *where_terms(condition.where, "e"),
         ],
     )
@@ -169,7 +171,7 @@ def _sum(condition: EventSum, asked: Asked) -> LeafQuery:
     operations = {word: micro(amount) for word, amount in condition.operations.items()}
     holds = every(_COMPARE[word](this=total.copy(), expression=literal(n)) for word, n in operations.items())
     none = all(OPERATORS[word](0, n) for word, n in operations.items())
-    return _of_group(meaning_id("sum", condition), kept, holds, none)
+    return of_group(meaning_id("sum", condition), kept, holds, none)
 
 
 def _first_or_last(condition: FirstOrLast, asked: Asked) -> LeafQuery:

@@ -6,7 +6,7 @@ Every term is true or false and never null, so that NOT means what it means in t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
 
@@ -56,59 +56,94 @@ def value(kind: str, path: str, table: str = "") -> Term:
     return exp.Bracket(this=column(kind, table), expressions=[literal(path)])
 
 
-def _equal(path: str, operand: Any, table: str) -> Term:
+class Values(NamedTuple):
+    """Where a value is found, by its kind: at most one of them is not null. `objects` is whether it is an object;
+    `listed` makes the term of whether it is a list with an element in it. A kind that it cannot be is `None`."""
+
+    texts: Term | None = None
+    numbers: Term | None = None
+    truths: Term | None = None
+    lists: Term | None = None
+    objects: Term | None = None
+    listed: Callable[[Any], Term] | None = None
+
+
+def _equal(values: Values, operand: Any) -> Term:
     if isinstance(operand, bool):
-        return exp.EQ(this=value("truths", path, table), expression=literal(operand))
-    if isinstance(operand, str):
-        return exp.EQ(this=value("texts", path, table), expression=literal(operand))
-    return exp.EQ(this=value("numbers", path, table), expression=double(operand))
+        held, told = values.truths, literal(operand)
+    elif isinstance(operand, str):
+        held, told = values.texts, literal(operand)
+    else:
+        held, told = values.numbers, double(operand)
+    return exp.false() if held is None else exp.EQ(this=held.copy(), expression=told)
 
 
-def _ordered(kind: type[exp.Binary]) -> Callable[[str, Any, str], Term]:
-    def term(path: str, operand: Any, table: str) -> Term:
-        if isinstance(operand, str):
-            return kind(this=value("texts", path, table), expression=literal(operand))
-        return kind(this=value("numbers", path, table), expression=double(operand))
+def _ordered(kind: type[exp.Binary]) -> Callable[[Values, Any], Term]:
+    def term(values: Values, operand: Any) -> Term:
+        text = isinstance(operand, str)
+        held = values.texts if text else values.numbers
+        if held is None:
+            return exp.false()
+        return kind(this=held.copy(), expression=literal(operand) if text else double(operand))
 
     return term
 
 
-def _contains(path: str, operand: Any, table: str) -> Term:
-    listed = exp.ArrayContains(this=value("lists", path, table), expression=literal(element(operand)))
-    if not isinstance(operand, str):
-        return listed
-    inside = exp.GT(
-        this=exp.StrPosition(this=value("texts", path, table), substr=literal(operand)),
-        expression=literal(0),
-    )
-    return some([sure(inside), sure(listed)])
+def _contains(values: Values, operand: Any) -> Term:
+    parts = [] if values.listed is None else [sure(values.listed(operand))]
+    if isinstance(operand, str) and values.texts is not None:
+        inside = exp.StrPosition(this=values.texts.copy(), substr=literal(operand))
+        parts.append(sure(exp.GT(this=inside, expression=literal(0))))
+    return some(parts) if parts else exp.false()
 
 
-def _there(path: str, table: str) -> Term:
-    kinds = ("texts", "numbers", "truths", "lists")
-    held = [exp.Not(this=exp.Is(this=value(kind, path, table), expression=exp.null())) for kind in kinds]
-    return some([*held, sure(exp.ArrayContains(this=column("objects", table), expression=literal(path)))])
+def _starts_with(values: Values, operand: Any) -> Term:
+    if values.texts is None:
+        return exp.false()
+    return exp.StartsWith(this=values.texts.copy(), expression=literal(operand))
 
 
-_TERMS: Final[Mapping[str, Callable[[str, Any, str], Term]]] = {
+def _there(values: Values) -> Term:
+    kinds = [kind for kind in (values.texts, values.numbers, values.truths, values.lists) if kind is not None]
+    held: list[Term] = [exp.Not(this=exp.Is(this=kind.copy(), expression=exp.null())) for kind in kinds]
+    return some([*held, *([] if values.objects is None else [sure(values.objects)])])
+
+
+_TERMS: Final[Mapping[str, Callable[[Values, Any], Term]]] = {
     "is": _equal,
-    "is_not": lambda path, operand, table: negated(sure(_equal(path, operand, table))),
-    "in": lambda path, operand, table: some(sure(_equal(path, each, table)) for each in operand),
+    "is_not": lambda values, operand: negated(sure(_equal(values, operand))),
+    "in": lambda values, operand: some(sure(_equal(values, each)) for each in operand),
     "greater_than": _ordered(exp.GT),
     "at_least": _ordered(exp.GTE),
     "less_than": _ordered(exp.LT),
     "at_most": _ordered(exp.LTE),
     "contains": _contains,
-    "starts_with": lambda path, operand, table: exp.StartsWith(
-        this=value("texts", path, table), expression=literal(operand)
-    ),
-    "exists": lambda path, operand, table: _there(path, table) if operand else negated(_there(path, table)),
+    "starts_with": _starts_with,
+    "exists": lambda values, operand: _there(values) if operand else negated(_there(values)),
 }
+
+
+def meets(comparison: Comparison, values: Values) -> Term:
+    """Whether all operators of a comparison hold of a value."""
+    return every(sure(_TERMS[word](values, operand)) for word, operand in comparison.operations.items())
+
+
+def values_at(path: str, table: str = "") -> Values:
+    """The value under a path, of whatever kind."""
+    lists = value("lists", path, table)
+    return Values(
+        value("texts", path, table),
+        value("numbers", path, table),
+        value("truths", path, table),
+        lists,
+        exp.ArrayContains(this=column("objects", table), expression=literal(path)),
+        lambda operand: exp.ArrayContains(this=lists.copy(), expression=literal(element(operand))),
+    )
 
 
 def comparison_term(path: str, comparison: Comparison, table: str = "") -> Term:
     """Whether all operators of a comparison hold of the value under a path."""
-    return every(sure(_TERMS[word](path, operand, table)) for word, operand in comparison.operations.items())
+    return meets(comparison, values_at(path, table))
 
 
 def where_terms(where: Mapping[str, Comparison], table: str = "") -> list[Term]:
