@@ -32,6 +32,11 @@ EVENTS: Final = {
 }
 
 
+def events_of(channel: str) -> frozenset[str]:
+    """The events of one channel: `Push`, `Email` or `SMS`."""
+    return frozenset(event for event in EVENTS if event.startswith(f"{channel} "))
+
+
 def engagement(kind: str, message_id: Any = None, sent: dict[str, Any] | None = None) -> dict[str, Any]:
     """The properties of a message's event. `sent` is where the vendor gives back what our connector sent
     along: `outbound_id`, `outbound_batch`. What is not known is left out."""

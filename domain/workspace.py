@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from domain.audiences.definition import Audience
 from domain.audiences.durations import Duration
 from domain.audiences.splits import Percent
 from domain.forwarding import ForwardedEvents, Properties
 from domain.imports import Import
+from domain.loops import Loop, hops_of
 from domain.pace import DeclaredRate
 from domain.secret_ref import Model as Model
 from domain.secret_ref import Name as Name
@@ -129,6 +131,7 @@ class Workspace(Model):
     traits: dict[Name, Trait] = {}
     audiences: dict[Name, Audience] = {}
     connections: dict[Name, Connection] = {}
+    loops: dict[Name, Loop] = {}
     tracking_plans: dict[Name, TrackingPlan] = {}
     imports: dict[Name, Import] = {}
 
@@ -137,7 +140,9 @@ class Workspace(Model):
         for name, one in self.imports.items():
             if one.feed not in self.feeds:
                 known = ", ".join(sorted(self.feeds)) or "none"
-                raise ValueError(f"import '{name}' comes in by feed '{one.feed}'; declared are: {known}")
+                raise _refused(
+                    f"import '{name}' comes in by feed '{one.feed}'; declared are: {known}", "imports", name
+                )
         return self
 
     @model_validator(mode="after")
@@ -147,9 +152,17 @@ class Workspace(Model):
             for feed in plan.feeds:
                 if feed not in self.feeds:
                     known = ", ".join(sorted(self.feeds)) or "none"
-                    raise ValueError(f"tracking plan '{name}' is for feed '{feed}'; declared are: {known}")
+                    raise _refused(
+                        f"tracking plan '{name}' is for feed '{feed}'; declared are: {known}",
+                        "tracking_plans",
+                        name,
+                    )
                 if feed in planned:
-                    raise ValueError(f"feed '{feed}' has the tracking plans '{planned[feed]}' and '{name}'")
+                    raise _refused(
+                        f"feed '{feed}' has the tracking plans '{planned[feed]}' and '{name}'",
+                        "tracking_plans",
+                        name,
+                    )
                 planned[feed] = name
         return self
 
@@ -159,19 +172,56 @@ class Workspace(Model):
             for feed in connection.feeds:
                 if feed not in self.feeds:
                     known = ", ".join(sorted(self.feeds)) or "none"
-                    raise ValueError(
-                        f"connection '{name}' sends events of feed '{feed}'; declared are: {known}"
+                    raise _refused(
+                        f"connection '{name}' sends events of feed '{feed}'; declared are: {known}",
+                        "connections",
+                        name,
                     )
             if connection.audience is not None and connection.audience not in self.audiences:
                 known = ", ".join(sorted(self.audiences)) or "none"
-                raise ValueError(
+                raise _refused(
                     f"connection '{name}' sends audience '{connection.audience}', which is not declared; "
-                    f"declared are: {known}"
+                    f"declared are: {known}",
+                    "connections",
+                    name,
+                    "audience",
                 )
             unknown = connection.traits - self.traits.keys()
             if unknown:
                 known = ", ".join(sorted(self.traits)) or "none"
-                raise ValueError(
-                    f"connection '{name}' sends trait {_quoted(unknown)}, which is not declared; declared are: {known}"
+                raise _refused(
+                    f"connection '{name}' sends trait {_quoted(unknown)}, which is not declared; declared are: {known}",
+                    "connections",
+                    name,
+                    "fields",
                 )
         return self
+
+    @model_validator(mode="after")
+    def _loops_of_what_is_declared(self) -> Workspace:
+        for name, loop in self.loops.items():
+            for _, hop in hops_of(loop):
+                connection = self.connections.get(hop.connection)
+                if connection is None:
+                    unknown = _unknown(f"loop '{name}'", "connection", hop.connection, self.connections)
+                    raise _refused(unknown, "loops", name)
+                if connection.audience != hop.audience:
+                    sends = f"audience '{connection.audience}'" if connection.audience else "events"
+                    raise _refused(
+                        f"loop '{name}' tells connection '{hop.connection}' of audience '{hop.audience}', but that"
+                        f" connection sends {sends}",
+                        "loops",
+                        name,
+                    )
+                if hop.feed is not None and hop.feed not in self.feeds:
+                    raise _refused(_unknown(f"loop '{name}'", "feed", hop.feed, self.feeds), "loops", name)
+        return self
+
+
+def _unknown(who: str, what: str, name: str, known: Iterable[str]) -> str:
+    return f"{who} names {what} '{name}', which is not declared; declared are: {', '.join(sorted(known)) or 'none'}"
+
+
+def _refused(problem: str, *way: str) -> PydanticCustomError:
+    """A mistake that only the whole file shows, and the way to the part that has it."""
+    return PydanticCustomError("workspace", "{problem}", {"problem": problem, "way": way})

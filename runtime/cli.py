@@ -41,7 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "imports": "runtime.commands.imports:app",
     "erase": "runtime.commands.erase:erase",
     "keys": "runtime.commands.keys:app",
-    "plan": "runtime.commands.tracking_plan:app",
+    "plan": "runtime.commands.plan:app",
     "rebuild": "runtime.commands.rebuild:rebuild",
 }
 #: Other names, that help does not list.

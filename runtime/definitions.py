@@ -82,22 +82,28 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     Raises `WorkspaceError` where the workspace wants another clock than the log has records by.
     """
     _set_clock(engine, workspace.clock)
-    declared = {
-        ("workspace", workspace.workspace): {"clock": workspace.clock}
-        | _body(workspace, include={"identity", "identifiers"}),
-        **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
-        **{("trait", name): _body(trait) for name, trait in workspace.traits.items()},
-        **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
-        **{("connection", name): _body(c) for name, c in workspace.connections.items()},
-        **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
-        **{("import", name): _body(one) for name, one in workspace.imports.items()},
-    }
+    declared = declared_by(workspace)
     with engine.connect() as connection:
         there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}
     changed = sum(definitions.withdraw(kind, name) for kind, name in sorted(there - set(declared)))
     changed += sum(definitions.declare(kind, name, body) for (kind, name), body in declared.items())
     _take_effect(engine, {*there, *declared}, changed)
     return changed
+
+
+def declared_by(workspace: Workspace) -> dict[tuple[str, str], dict[str, Any]]:
+    """Kind and name of each definition of a workspace → its body, as it stands in the log."""
+    return {
+        ("workspace", workspace.workspace): {"clock": workspace.clock}
+        | _body(workspace, include={"identity", "identifiers"}),
+        **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
+        **{("trait", name): _body(trait) for name, trait in workspace.traits.items()},
+        **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
+        **{("connection", name): _body(c) for name, c in workspace.connections.items()},
+        **{("loop", name): _body(loop) for name, loop in workspace.loops.items()},
+        **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
+        **{("import", name): _body(one) for name, one in workspace.imports.items()},
+    }
 
 
 def _take_effect(engine: Engine, named: Iterable[tuple[str, str]], changed: int) -> None:

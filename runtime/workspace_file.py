@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from adapters.connectors.connector import connector, connector_names
 from domain.audiences.definition import InvalidAudiences, validate_audiences
+from domain.loops import Hop, hops_of
 from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.definitions import WorkspaceError
@@ -47,12 +48,28 @@ def read_workspace(path: Path) -> Workspace:
             ready(name, connection, os.environ)
         except ValueError as error:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
+    for name, loop in workspace.loops.items():
+        line = file.line_of(("loops", name))
+        for _, hop in hops_of(loop):
+            if mistake := _unpaired(workspace, hop):
+                raise WorkspaceError(f"{path}:{line}: loops.{name}: {mistake}")
     for name, one in workspace.imports.items():
         try:
             check_mapping(one)
         except ValueError as error:
             raise WorkspaceError(f"{path}: imports.{name}.mapping: {error}") from error
     return workspace
+
+
+def _unpaired(workspace: Workspace, hop: Hop) -> str:
+    """What is wrong where a hop's feed brings nothing back of what its connection sends."""
+    paired = connector(workspace.connections[hop.connection].connector).feeds
+    if hop.feed is None or not paired or workspace.feeds[hop.feed].format in paired:
+        return ""
+    return (
+        f"what connection '{hop.connection}' sends comes back by a feed of the format"
+        f" {' or '.join(sorted(paired))}; feed '{hop.feed}' is of the format {workspace.feeds[hop.feed].format}"
+    )
 
 
 def takes(connection: Connection) -> None:

@@ -40,8 +40,9 @@ class YamlFile(NamedTuple):
         """
         told = []
         for one in error.errors():
-            word = one.get("ctx", {}).get("word")
-            way = (*inside, *one["loc"], *([word] if word else []))
+            said = one.get("ctx", {})
+            word = said.get("word")
+            way = (*inside, *one["loc"], *said.get("way", ()), *([word] if word else []))
             told.append(f"{self.path}:{self.line_of(way)}: {path_of(way) or 'the file'}: {one['msg']}")
         return "\n".join(told)
 

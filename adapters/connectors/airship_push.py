@@ -16,6 +16,7 @@ from adapters.connectors.airship import BASE_URL, request
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
 from adapters.connectors.judging import all_are, latest, parts, read, refused, text, unreadable
 from adapters.connectors.settings import check_base_url, check_names, wrong
+from domain.engagement import events_of
 from domain.outbound import Outbound
 
 MAX_BATCH: Final = 1_000
@@ -72,4 +73,13 @@ _EXAMPLE: Final = Example(
     lambda request: Answer(202, {}, b'{"ok": true, "push_ids": ["p-1"]}'),
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH,
+    frozenset({"add"}),
+    check,
+    render,
+    judge,
+    example=_EXAMPLE,
+    feeds=frozenset({"airship"}),
+    engagement=events_of("Push"),
+)

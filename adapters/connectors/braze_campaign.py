@@ -15,6 +15,7 @@ from adapters.connectors.braze import NO_URL, Reply, request
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
 from adapters.connectors.judging import all_are, latest, others, parts, read, refused, text, unreadable
 from adapters.connectors.settings import check_base_url, check_names, wrong
+from domain.engagement import EVENTS
 from domain.outbound import Outbound
 
 MAX_BATCH: Final = 50
@@ -65,4 +66,13 @@ _EXAMPLE: Final = Example(
     lambda request: Answer(201, {}, b'{"message": "success", "dispatch_id": "d-1"}'),
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH,
+    frozenset({"add"}),
+    check,
+    render,
+    judge,
+    example=_EXAMPLE,
+    feeds=frozenset({"braze"}),
+    engagement=frozenset(EVENTS),
+)

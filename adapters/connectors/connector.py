@@ -103,6 +103,9 @@ class Connector(NamedTuple):
 
     `transport` is the way that requests go. By another than HTTP they say where (`url`) and what (`body`) in the
     transport's own words, and its answers have the statuses that HTTP would give: see `adapters/transports`.
+
+    `feeds` are the formats of feeds that bring engagement with what was sent back, `engagement` the events that they
+    then say it in (`domain/engagement.py`).
     """
 
     max_batch: int
@@ -114,6 +117,8 @@ class Connector(NamedTuple):
     follow: Callable[[ConnectorConfig, Request, Answer], list[Request]] = nothing
     example: Example | None = None
     transport: Way = "http"
+    feeds: frozenset[str] = frozenset()
+    engagement: frozenset[str] = frozenset()
 
 
 def passes(status: int) -> bool:

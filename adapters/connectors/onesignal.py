@@ -23,6 +23,7 @@ from adapters.connectors.connector import (
     passes,
 )
 from adapters.connectors.settings import base_url, check_base_url, check_names, is_texts, wrong
+from domain.engagement import events_of
 from domain.outbound import Outbound
 
 BASE_URL: Final = "https://api.onesignal.com"
@@ -161,4 +162,13 @@ _EXAMPLE: Final = Example(
     lambda request: msgspec.json.decode(request.body)["idempotency_key"],
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH,
+    frozenset({"add"}),
+    check,
+    render,
+    judge,
+    example=_EXAMPLE,
+    feeds=frozenset({"onesignal"}),
+    engagement=events_of("Push"),
+)

@@ -19,6 +19,7 @@ from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Ex
 from adapters.connectors.hashing import email
 from adapters.connectors.judging import all_are, latest, others, parts, read, refused
 from adapters.connectors.settings import base_url, check_base_url, check_names, wrong
+from domain.engagement import events_of
 from domain.outbound import Outbound
 
 BASE_URL: Final = "https://api.sendgrid.com"
@@ -123,4 +124,13 @@ _EXAMPLE: Final = Example(
     lambda request: Answer(202, {"x-message-id": "m-1"}, b""),
 )
 
-CONNECTOR: Final = Connector(MAX_BATCH, frozenset({"add", "event"}), check, render, judge, example=_EXAMPLE)
+CONNECTOR: Final = Connector(
+    MAX_BATCH,
+    frozenset({"add", "event"}),
+    check,
+    render,
+    judge,
+    example=_EXAMPLE,
+    feeds=frozenset({"sendgrid"}),
+    engagement=events_of("Email"),
+)

@@ -15,6 +15,7 @@ _SECTIONS = {
     "feed": "feeds",
     "audience": "audiences",
     "trait": "traits",
+    "loop": "loops",
     "connection": "connections",
     "tracking_plan": "tracking_plans",
     "import": "imports",

@@ -14,15 +14,7 @@ from domain.records import record_of
 from runtime.engines import open_engines
 from runtime.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Tracking plans: what events have to look like.")
 
-
-@app.callback()
-def _group() -> None:
-    """Tracking plans: what events have to look like."""
-
-
-@app.command()
 def infer(
     feed: Annotated[list[str], typer.Option(help="A feed whose records are looked at; may be repeated.")],
     name: Annotated[str, typer.Option(help="What the plan is called.")] = "inferred",
