@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from domain.audiences.splits import in_share
+from domain.mapping import Mapped, value_of
 from domain.outbound import Change
 from domain.profiles import Profile, consented
 
@@ -26,7 +27,7 @@ class Destination(NamedTuple):
     connection: str
     audience: str
     purpose: str
-    fields: tuple[tuple[str, str, str], ...]
+    fields: tuple[tuple[str, Mapped], ...]
     changes: frozenset[str]
     max_batch: int
     holdout: float = 0
@@ -35,7 +36,7 @@ class Destination(NamedTuple):
     @property
     def traits(self) -> tuple[str, ...]:
         """The computed traits that go along."""
-        return tuple(key for _, source, key in self.fields if source == "trait")
+        return tuple(sorted({trait for _, field in self.fields for trait in field.traits}))
 
 
 class Routed(NamedTuple):
@@ -96,25 +97,13 @@ def held_out(profile: Profile, destination: Destination) -> bool:
 def fields_of(
     profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}
 ) -> tuple[dict[str, Any], str]:
-    """The declared fields' values, and what is missing of them. Of several identifiers of a kind, the one
-    that was known first is taken."""
+    """The declared fields' values, and what is missing of them."""
     values: dict[str, Any] = {}
-    value: Any
-    for field, source, key in destination.fields:
-        if source == "identifier":
-            known = profile.identifiers.get(key)
-            value = min(known, key=lambda v: (known[v], v)) if known else None
-        elif source == "consent":
-            said = profile.consent.get(key)
-            value = said.given if said is not None else None
-        elif source == "trait":
-            value = traits.get(key)
-        else:
-            held = profile.attributes.get(key)
-            value = held.value if held is not None else None
+    for name, field in destination.fields:
+        value = value_of(field, profile, traits)
         if value is None or value == "":
-            if field in destination.optional:
+            if name in destination.optional:
                 continue
-            return {}, f"no {source} '{key}'"
-        values[field] = value
+            return {}, f"no {field.source} '{field.key}'"
+        values[name] = value
     return values, ""

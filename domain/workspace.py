@@ -6,7 +6,7 @@ The YAML form is `roundtrip.yaml`. A workspace with a mistake is refused whole.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,7 @@ from domain.audiences.splits import Percent
 from domain.forwarding import ForwardedEvents, Properties
 from domain.imports import Import
 from domain.loops import Loop, hops_of
+from domain.mapping import Declared, mapped
 from domain.pace import DeclaredRate
 from domain.secret_ref import Model as Model
 from domain.secret_ref import Name as Name
@@ -51,7 +52,8 @@ class Connection(Model):
     """Where an audience goes out, or events as they come.
 
     `fields` names what goes along: the destination's name → where it comes from, as `identifier.<kind>`,
-    `attribute.<name>`, `trait.<name>` or `consent.<purpose>`. What is not declared stays. `requires` names fields
+    `attribute.<name>`, `trait.<name>` or `consent.<purpose>`, or made as `MappedField` says. What is not declared
+    stays. `requires` names fields
     without which nothing can be sent; by default all of them. `purpose` is the consent that a person must have
     given, at routing and again at delivery.
 
@@ -69,7 +71,7 @@ class Connection(Model):
     properties: Properties = {}
     feeds: list[Name] = []
     sample: Percent = 100
-    fields: dict[str, Annotated[str, Field(pattern=r"^(identifier|attribute|trait|consent)\..+$")]]
+    fields: dict[str, Declared]
     requires: list[str] | None = None
     purpose: str = ""
     settings: dict[str, Any] = {}
@@ -83,8 +85,7 @@ class Connection(Model):
     @property
     def traits(self) -> set[str]:
         """The computed traits that go along."""
-        sources = [source.split(".", 1) for source in self.fields.values()]
-        return {name for kind, name in sources if kind == "trait"}
+        return {trait for field in self.fields.values() for trait in mapped(field).traits}
 
     @model_validator(mode="after")
     def _one_mode(self) -> Connection:

@@ -16,6 +16,7 @@ from adapters.projections.definitions import DefinitionChange
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
 from domain.forwarding import Forwarding, Forwardings, choice
+from domain.mapping import mapped
 from domain.mendable import Mendable
 from domain.records import Row
 from domain.routing import Destination
@@ -170,12 +171,11 @@ def plan_of(workspace: Workspace | None) -> Plan:
 def destination_of(name: str, connection: Connection, holdout: float = 0) -> Destination:
     """A connection as routing needs it."""
     wire = connector(connection.connector)
-    fields = tuple((field, *source.split(".", 1)) for field, source in connection.fields.items())
     return Destination(
         connection=name,
         audience=connection.audience or "",
         purpose=connection.purpose,
-        fields=tuple((field, kind, key) for field, kind, key in fields),
+        fields=tuple((name, mapped(field)) for name, field in connection.fields.items()),
         changes=wire.changes if connection.deletions else wire.changes - {"delete"},
         max_batch=wire.max_batch,
         holdout=holdout,

@@ -15,6 +15,7 @@ from domain.erasure import ERASED, EraseRequest, SubjectErased
 from domain.forwarding import EVERY, Forwarding, Forwardings
 from domain.identifiers import Kind
 from domain.identity_rules import Rules, entry_for
+from domain.mapping import Mapped
 from domain.profiles import decode_profile
 from domain.records import Identifier, Record, node_id
 from domain.routing import Destination
@@ -41,12 +42,14 @@ _ANALYTICS = Destination(
     "analytics",
     "",
     "",
-    (("user", "identifier", "user_id"), ("plan", "attribute", "plan")),
+    (("user", Mapped("identifier", "user_id")), ("plan", Mapped("attribute", "plan"))),
     frozenset({"event", "delete"}),
     10,
     optional=frozenset({"plan"}),
 )
-_MIRROR = Destination("mirror", "", "", (("user", "identifier", "user_id"),), frozenset({"event"}), 10)
+_MIRROR = Destination(
+    "mirror", "", "", (("user", Mapped("identifier", "user_id")),), frozenset({"event"}), 10
+)
 PLAN = Plan(
     compile_audiences({name: Audience.model_validate(body) for name, body in AUDIENCES.items()}),
     {"app": 10},
@@ -56,7 +59,7 @@ PLAN = Plan(
                 "ads",
                 "pros",
                 "",
-                (("plan", "attribute", "plan"),),
+                (("plan", Mapped("attribute", "plan")),),
                 frozenset({"add", "remove", "delete"}),
                 10,
             ),

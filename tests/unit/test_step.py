@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain.audiences.definition import Audience
 from domain.audiences.evaluation import compile_audiences
+from domain.mapping import Mapped
 from domain.profiles import decode_profile
 from domain.records import Identifier
 from domain.routing import Destination, held_out
@@ -37,8 +38,8 @@ AUDIENCES: dict[str, Any] = {
 def plan() -> Plan:
     audiences = {name: Audience.model_validate(body) for name, body in AUDIENCES.items()}
     add, both = frozenset({"add"}), frozenset({"add", "remove"})
-    user_id = (("external_id", "identifier", "user_id"),)
-    email = (("email", "attribute", "email"),)
+    user_id = (("external_id", Mapped("identifier", "user_id")),)
+    email = (("email", Mapped("attribute", "email")),)
     return Plan(
         compile_audiences(audiences),
         {"app": 10, "crm": 20},
@@ -279,7 +280,7 @@ def test_whom_the_audience_holds_out_is_a_member_and_told_to_nobody() -> None:
         "push",
         "everyone",
         "",
-        (("external_id", "identifier", "user_id"),),
+        (("external_id", Mapped("identifier", "user_id")),),
         frozenset({"add", "remove"}),
         100,
         30,
