@@ -35,16 +35,19 @@ class HistoryBehindError(Mendable):
 
 @dataclass(frozen=True)
 class Bulk:
-    """The history up to `position`, at log time `now` (microseconds), ready to be asked."""
+    """The history up to `position`, at log time `now` (microseconds), ready to be asked. `ahead` says that the lake has
+    records above that position too, which do not count."""
 
     duck: duckdb.DuckDBPyConnection
     position: int
     now: int
     people: int
+    ahead: bool
 
     def members(self, audiences: Mapping[str, Audience], name: str, traits: Mapping[str, Trait] = {}) -> str:
         """The SQL of who is in an audience, one column `profile`. `traits` are those that may be asked for."""
-        return compile_audience(audiences, name, self.now, self.position, traits).sql(dialect="duckdb")
+        upto = self.position if self.ahead else None
+        return compile_audience(audiences, name, self.now, upto, traits).sql(dialect="duckdb")
 
 
 @contextmanager
@@ -75,7 +78,8 @@ def history_now(
         progress("reading who is who", 0.0)
         people = offer_people(duck, connection)
         last = read_positions(connection, [position])
-        yield Bulk(duck, position, last[0].recorded_at if last else 0, people)
+        ahead = max(written.values()) > position
+        yield Bulk(duck, position, last[0].recorded_at if last else 0, people, ahead)
 
 
 def _tail(

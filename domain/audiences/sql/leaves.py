@@ -33,6 +33,7 @@ from domain.audiences.sql.terms import (
     key,
     literal,
     negated,
+    some,
     sure,
     value,
     where_terms,
@@ -69,24 +70,28 @@ def slides(condition: EventCount) -> bool:
 
 
 def count_of(condition: EventCount, asked: Asked) -> tuple[str, Term]:
-    """A count's name, and how it is counted among all events."""
+    """A count's name, and which events count."""
     window = condition.window
     terms = [
         *of_events(condition.event, window, None),
         *in_window(column("occurred_at", "e"), window, asked.now),
         *where_terms(condition.where, "e"),
     ]
-    id = f"c_{meaning_id('count', condition)}"
-    return id, exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=every(terms)))
+    return f"c_{meaning_id('count', condition)}", every(terms)
 
 
 def counts(terms: Mapping[str, Term], names: Iterable[str], asked: Asked) -> exp.Select:
-    """All counts of a query, in one pass."""
+    """All counts of a query, in one pass. Events that none of them counts are left out before people are looked up."""
     named = exp.In(this=column("name", "e"), expressions=[literal(name) for name in sorted(names)])
-    columns = [exp.alias_(term, id, copy=False) for id, term in terms.items()]
-    return of_people("events", columns, [named, *upto("e", asked.position)]).group_by(
+    columns = [exp.alias_(_counting(term), id, copy=False) for id, term in terms.items()]
+    counted = some(exp.paren(term.copy(), copy=False) for term in terms.values())
+    return of_people("events", columns, [named, *upto("e", asked.position), counted]).group_by(
         column("who", "i"), copy=False
     )
+
+
+def _counting(term: Term) -> Term:
+    return exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=term))
 
 
 Leaf = EventCount | EventSum | FirstOrLast | Sequence | AttributeCondition | ConsentCondition
