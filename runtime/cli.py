@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "runtime.commands.workspace:status",
     "audience": "runtime.commands.audience:app",
     "profile": "runtime.commands.profile:app",
+    "identity": "runtime.commands.identity:app",
     "feed": "runtime.commands.feed:app",
     "quarantine": "runtime.commands.quarantine:app",
     "connector": "runtime.commands.connector:app",
