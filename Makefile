@@ -21,9 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## Run the reference loop and show it (ARGS="--users 5000 --seed 7")
 	$(BIN)/roundtrip demo $(ARGS)
 
-# In order of name, the long ones come first: then nobody waits for the last of them at the end.
 test: $(STAMP)   ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: $(STAMP)   ## Style, types and import rules
 	$(BIN)/ruff check .
