@@ -220,7 +220,7 @@ COMPARISONS = st.sampled_from(
     st.lists(histories(8), min_size=1, max_size=4),
     st.sampled_from([0, HOUR, 26 * HOUR]),
 )
-@examples(300)
+@examples(120)
 def test_an_audience_by_a_trait_has_the_same_members_in_bulk_and_streamed(
     said: dict[str, Any], comparison: dict[str, Any], people: list[list[Event]], later: int
 ) -> None:
