@@ -22,7 +22,22 @@ from domain.profiles import Profile
 from domain.secret_ref import Model
 
 _is_source: Final = re.compile(r"(identifier|attribute|trait|consent)\..+").fullmatch
-_PARTS: Final = ("identifiers", "attributes", "traits", "consents")
+_EXAMPLES: Final = {"identifiers": "email", "attributes": "city", "traits": "orders", "consents": "ads"}
+_PARTS: Final = tuple(_EXAMPLES)
+#: Asked for in place of a name: everything.
+_ALL: Final = "@"
+#: Kinds of nodes of which only the first child looks at what the node itself looks at.
+_LOOK_INSIDE: Final = frozenset(
+    {
+        "subexpression",
+        "pipe",
+        "projection",
+        "value_projection",
+        "filter_projection",
+        "index_expression",
+        "flatten",
+    }
+)
 
 
 def _source(said: Any) -> Any:
@@ -122,18 +137,25 @@ def hashed(value: Any) -> str:
 
 
 def check_expression(expression: str) -> None:
-    """Raises `ValueError` where it is no expression, or asks for what is not there."""
+    """Raises `ValueError` where it is no expression, or does not name each thing that it asks for: what is not named is
+    not declared, and stays."""
     try:
-        parsed = jmespath.compile(expression).parsed
+        asked = set(_asked(jmespath.compile(expression).parsed))
     except JMESPathError as error:
         raise ValueError(f"'{expression}' is no JMESPath expression: {error}") from None
-    asked = {part for part, _ in _asked(parsed)}
-    if not asked & set(_PARTS):
+    if not asked:
         raise ValueError(
             f"'{expression}' asks for nothing of the person: begin with one of {', '.join(_PARTS)}"
         )
-    if ("traits", None) in set(_asked(parsed)):
-        raise ValueError(f"'{expression}' asks for all traits: name each, as in traits.lifetime_value")
+    for part, name in sorted(asked, key=str):
+        if part == _ALL:
+            raise ValueError(
+                f"'{expression}' asks for all that is known: name each thing, as in attributes.city"
+            )
+        if part not in _PARTS:
+            raise ValueError(f"'{expression}' asks for '{part}': begin with one of {', '.join(_PARTS)}")
+        if name in (None, _ALL):
+            raise ValueError(f"'{expression}' asks for all {part}: name each, as in {part}.{_EXAMPLES[part]}")
 
 
 @lru_cache(maxsize=1_000)
@@ -163,14 +185,18 @@ def _found(expression: str, profile: Profile, traits: Mapping[str, Any]) -> Any:
 
 
 def _asked(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Each part of the document that is asked for, with the name inside it where one is given."""
-    children = node["children"]
-    if node["type"] == "subexpression" and children[0]["type"] == "field":
-        name = children[1]["value"] if children[1]["type"] == "field" else None
-        yield children[0]["value"], name
-        children = children[1:]
-    elif node["type"] == "field":
+    """Each part of the document that is asked for, with the name inside it where one is given. What follows a part
+    looks inside it, and names nothing of the document any more."""
+    kind, children = node["type"], node["children"]
+    if kind == "field":
         yield node["value"], None
-    for child in children:
-        if isinstance(child, Mapping):
+    elif kind in ("current", "identity"):
+        yield _ALL, None
+    elif kind == "subexpression" and children[0]["type"] == "field":
+        for name, _ in _asked(children[1]):
+            yield children[0]["value"], name
+    elif kind in _LOOK_INSIDE:
+        yield from _asked(children[0])
+    elif kind != "expref":
+        for child in children:
             yield from _asked(child)

@@ -65,6 +65,10 @@ def sha256(text: str) -> str:
         ({"expression": "length(attributes.tags)"}, 2),
         ({"expression": "length(attributes.seats)"}, None),
         ({"expression": "{id: identifiers.user_id, ltv: traits.ltv}"}, {"id": "anna", "ltv": 99.5}),
+        ({"expression": "attributes.{town: address.city, name: first}"}, {"town": "Bern", "name": "Ann"}),
+        ({"expression": "attributes.tags[?@ != 'a'] | [0]"}, "b"),
+        ({"expression": "attributes.address.traits"}, None),
+        ({"expression": "!(consents.ads)"}, True),
         ({"expression": "consents.ads", "hash": "sha256"}, sha256("false")),
     ],
 )
@@ -83,6 +87,12 @@ def test_a_field_is_made_as_it_is_declared(said: Any, value: Any) -> None:
         ({"expression": "attributes.["}, "is no JMESPath expression"),
         ({"expression": "profile.first"}, "begin with one of identifiers, attributes, traits, consents"),
         ({"expression": "traits"}, "asks for all traits: name each"),
+        ({"expression": "attributes"}, "asks for all attributes: name each, as in attributes.city"),
+        ({"expression": "[attributes.first, values(attributes)]"}, "asks for all attributes"),
+        ({"expression": "identifiers.*"}, "asks for all identifiers"),
+        ({"expression": "[attributes.first, @]"}, "asks for all that is known"),
+        ({"expression": "*.email"}, "asks for all that is known"),
+        ({"expression": "'web'"}, "asks for nothing of the person"),
         ({"from": "attribute.a", "hash": "md5"}, "'sha256'"),
     ],
 )
@@ -94,6 +104,7 @@ def test_a_mistaken_field_says_what_would_be_right(said: Any, told: str) -> None
 
 def test_an_expression_says_which_traits_it_goes_by() -> None:
     assert traits_of("join('-', [traits.a, to_string(traits.\"b c\")]) || attributes.traits") == {"a", "b c"}
+    assert traits_of("traits.{x: ltv, y: orders} || attributes.old.traits.count") == {"ltv", "orders"}
     destination = Destination(
         "crm", "all", "", (("x", Mapped("expression", "traits.ltv")),), frozenset({"add"}), 1
     )
