@@ -4,17 +4,18 @@ audience goes by that."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from domain.audiences.definition import Audience, TraitCondition, conditions_of, references_of
 from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence
 from domain.secret_ref import Model, Name
 from domain.traits.definition import Trait
 
-#: Hops may follow one another this far.
+#: Hops may follow one another this far, and so many may be in one loop.
 DEEPEST: Final = 20
+MOST_HOPS: Final = 1_000
 
 
 class Hop(Model):
@@ -24,7 +25,7 @@ class Hop(Model):
     audience: Name
     connection: Name
     feed: Name | None = None
-    then: Annotated[list[Hop], Field(max_length=50)] = []
+    then: list[Hop] = []
 
     @model_validator(mode="after")
     def _brings_something_back(self) -> Hop:
@@ -36,17 +37,28 @@ class Hop(Model):
         return self
 
 
+def _bounded(value: Any) -> Any:
+    # Walked before it is read: a YAML alias can make a loop endless in a few bytes.
+    level, seen, depth = _listed(value), 0, 0
+    while level:
+        depth, seen = depth + 1, seen + len(level)
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} hops follow one another: make two loops of it")
+        if seen > MOST_HOPS:
+            raise ValueError(f"a loop has more than {MOST_HOPS} hops: make two loops of it")
+        level = [after for hop in level if isinstance(hop, dict) for after in _listed(hop.get("then"))]
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 class Loop(Model):
     """A loop by its first hops, each with those that follow it."""
 
     description: Annotated[str, Field(max_length=1_000)] = ""
-    hops: Annotated[list[Hop], Field(min_length=1, max_length=50)]
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Loop:
-        if any(depth > DEEPEST for depth, _ in hops_of(self)):
-            raise ValueError(f"more than {DEEPEST} hops follow one another: make two loops of it")
-        return self
+    hops: Annotated[list[Hop], Field(min_length=1), BeforeValidator(_bounded)]
 
 
 class Circle(NamedTuple):
@@ -57,13 +69,13 @@ class Circle(NamedTuple):
     audiences: tuple[str, ...]
 
 
-def hops_of(loop: Loop) -> Iterator[tuple[int, Hop]]:
-    """Every hop with its depth, from 1, each before those that follow it."""
-    waiting = [(1, hop) for hop in reversed(loop.hops)]
+def hops_of(loop: Loop) -> Iterator[Hop]:
+    """Every hop, each before those that follow it."""
+    waiting = loop.hops[::-1]
     while waiting:
-        depth, hop = waiting.pop()
-        yield depth, hop
-        waiting += [(depth + 1, each) for each in reversed(hop.then)]
+        hop = waiting.pop()
+        yield hop
+        waiting += hop.then[::-1]
 
 
 def asked_events(audience: Audience, traits: Mapping[str, Trait]) -> set[str]:

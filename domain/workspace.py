@@ -201,7 +201,7 @@ class Workspace(Model):
     @model_validator(mode="after")
     def _loops_of_what_is_declared(self) -> Workspace:
         for name, loop in self.loops.items():
-            for _, hop in hops_of(loop):
+            for hop in hops_of(loop):
                 connection = self.connections.get(hop.connection)
                 if connection is None:
                     unknown = _unknown(f"loop '{name}'", "connection", hop.connection, self.connections)

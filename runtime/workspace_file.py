@@ -50,7 +50,7 @@ def read_workspace(path: Path) -> Workspace:
             raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
     for name, loop in workspace.loops.items():
         line = file.line_of(("loops", name))
-        for _, hop in hops_of(loop):
+        for hop in hops_of(loop):
             if mistake := _unpaired(workspace, hop):
                 raise WorkspaceError(f"{path}:{line}: loops.{name}: {mistake}")
     for name, one in workspace.imports.items():

@@ -120,7 +120,7 @@ def _messages(
 
 def circles_of(workspace: Workspace) -> list[Circle]:
     """Where what comes back could fill the audience again that it came of."""
-    hops = [hop for loop in workspace.loops.values() for _, hop in hops_of(loop)]
+    hops = [hop for loop in workspace.loops.values() for hop in hops_of(loop)]
     return circles(hops, workspace.audiences, workspace.traits, lambda hop: _brings(workspace, hop))
 
 
@@ -135,7 +135,7 @@ def notes_of(workspace: Workspace) -> list[str]:
     """Hops that go by nothing that the hop before brings back."""
     notes = []
     for name, loop in workspace.loops.items():
-        for _, hop in hops_of(loop):
+        for hop in hops_of(loop):
             brought = _brings(workspace, hop)
             for after in hop.then:
                 asked = _asked(workspace, after.audience)

@@ -128,6 +128,19 @@ def test_hops_may_not_follow_one_another_for_ever(tmp_path: Path) -> None:
         read(tmp_path, workspace(loops={"l": {"hops": [first]}}))
 
 
+def test_a_few_bytes_of_yaml_make_no_endless_loop(tmp_path: Path) -> None:
+    said = yaml.safe_dump(workspace(loops={}) | {"loops": None}).replace("loops: null\n", "")
+    one = "audience: newcomers, connection: welcome, feed: push_events"
+    wide = "\n".join(
+        f"  l{n}: {{hops: [&h{n} {{{one}, then: [{', '.join([f'*h{n - 1}'] * 9)}]}}]}}" for n in range(1, 12)
+    )
+    file = tmp_path / "roundtrip.yaml"
+    for loops in (f"  l0: {{hops: [&h0 {{{one}}}]}}\n{wide}", f"  l: {{hops: [&h {{{one}, then: [*h]}}]}}"):
+        file.write_text(f"{said}loops:\n{loops}\n")
+        with pytest.raises(WorkspaceError, match="make two loops of it"):
+            read_workspace(file)
+
+
 def test_the_examples_loop_does_not_feed_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PUSH_URL", "ADS_URL", "PUSH_API_KEY", "ADS_TOKEN"):
         monkeypatch.setenv(f"ROUNDTRIP_{name}", "https://example.com")
