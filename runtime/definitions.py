@@ -83,7 +83,7 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     Raises `WorkspaceError` where the workspace wants another clock than the log has records by.
     """
     _set_clock(engine, workspace.clock)
-    declared = declared_by(workspace)
+    declared = bodies_of(workspace)
     with engine.connect() as connection:
         there = {tuple(row) for row in connection.execute(text("SELECT kind, name FROM definition"))}
     changed = sum(definitions.withdraw(kind, name) for kind, name in sorted(there - set(declared)))
@@ -92,7 +92,7 @@ def apply_workspace(engine: Engine, definitions: Definitions, workspace: Workspa
     return changed
 
 
-def declared_by(workspace: Workspace) -> dict[tuple[str, str], dict[str, Any]]:
+def bodies_of(workspace: Workspace) -> dict[tuple[str, str], dict[str, Any]]:
     """Kind and name of each definition of a workspace → its body, as it stands in the log."""
     return {
         ("workspace", workspace.workspace): {"clock": workspace.clock}

@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from adapters.connectors.connector import connector
 from adapters.projections.people import load_members
 from domain.audiences.definition import references_of
 from domain.loops import Circle, Hop, asked_events, circles, hops_of
-from domain.routing import Destination
 from domain.settling import settling_of
+from domain.state import Plan
 from domain.workspace import Workspace
 from runtime.audiences.bulk import Bulk, Progress
-from runtime.definitions import declared_by, plan_of
+from runtime.definitions import bodies_of, plan_of
 
 
 class Change(NamedTuple):
@@ -57,39 +57,43 @@ class WorkspacePlan(NamedTuple):
     notes: list[str]
 
 
-def plan_workspace(engine: Engine, bulk: Bulk, workspace: Workspace, progress: Progress) -> WorkspacePlan:
+def plan_workspace(bulk: Bulk, workspace: Workspace, progress: Progress) -> WorkspacePlan:
     """Compares a file with what is in force. `progress` is told what is done, from 0 to 1."""
-    with engine.connect() as connection:
-        rows = connection.execute(text("SELECT kind, name, body FROM definition")).all()
-        held = {(kind, name): body for kind, name, body in rows}
-        wanted = declared_by(workspace)
-        changes = _changes(held, wanted)
-        changed = [(change.kind, change.name) for change in changes]
-        plan = plan_of(workspace)
-        settling = settling_of(plan, bulk.position, bulk.now, changed)
-        there = {name for kind, name in held if kind == "audience"}
-        members = {name: load_members(connection, name).keys() for name in {*there, *workspace.audiences}}
-    moves: dict[str, tuple[set[str], set[str]]] = {}
-    found: list[Moves] = []
-    fold = {name for kind, name in changed if kind == "audience"}
+    rows = bulk.connection.execute(text("SELECT kind, name, body FROM definition")).all()
+    held = {(kind, name): body for kind, name, body in rows}
+    counts = bulk.connection.execute(text("SELECT audience, count(*) AS size FROM membership GROUP BY 1"))
+    sizes: dict[str, int] = {row.audience: row.size for row in counts}
+    changes = _changes(held, bodies_of(workspace))
+    changed = {(change.kind, change.name) for change in changes}
+    plan = plan_of(workspace)
+    moves = _moves(bulk, workspace, plan, changed, progress)
+    withdrawn = [one.name for one in changes if one.kind == "audience" and one.becomes == "withdrawn"]
+    return WorkspacePlan(
+        bulk.position,
+        changes,
+        [*moves.values(), *(Moves(name, 0, sizes.get(name, 0), 0, False) for name in withdrawn)],
+        list(_messages(plan, held, changed, moves, sizes)),
+        circles_of(workspace),
+        notes_of(workspace),
+    )
+
+
+def _moves(
+    bulk: Bulk, workspace: Workspace, plan: Plan, changed: set[tuple[str, str]], progress: Progress
+) -> dict[str, Moves]:
+    """Of each audience that is looked at anew."""
+    settling = settling_of(plan, bulk.position, bulk.now, changed)
+    folded = {name for kind, name in changed if kind == "audience"}
+    folded |= plan.audiences.asking_for(name for kind, name in changed if kind == "trait")
+    found = {}
     for number, name in enumerate(settling.audiences):
         progress(f"asking for {name}", number / len(settling.audiences))
         query = bulk.members(workspace.audiences, name, workspace.traits)
         inside = {profile for (profile,) in bulk.duck.execute(query).fetchall()}
-        enter, leave = inside - members[name], set(members[name]) - inside
-        moves[name] = (enter, leave)
-        found.append(Moves(name, len(enter), len(leave), len(inside), name in fold))
-    for name in sorted(there - workspace.audiences.keys()):
-        found.append(Moves(name, 0, len(members[name]), 0, False))
-    sizes = {name: len(held) for name, held in members.items()} | {one.audience: one.size for one in found}
-    return WorkspacePlan(
-        bulk.position,
-        changes,
-        found,
-        list(_messages(plan.destinations, changed, moves, sizes)),
-        circles_of(workspace),
-        notes_of(workspace),
-    )
+        there = load_members(bulk.connection, name).keys()
+        stay = len(inside & there)
+        found[name] = Moves(name, len(inside) - stay, len(there) - stay, len(inside), name in folded)
+    return found
 
 
 def _changes(held: Mapping[tuple[str, str], Any], wanted: Mapping[tuple[str, str], Any]) -> list[Change]:
@@ -103,19 +107,26 @@ def _changes(held: Mapping[tuple[str, str], Any], wanted: Mapping[tuple[str, str
 
 
 def _messages(
-    destinations: Mapping[str, tuple[Destination, ...]],
-    changed: Iterable[tuple[str, str]],
-    moves: Mapping[str, tuple[set[str], set[str]]],
+    plan: Plan,
+    held: Mapping[tuple[str, str], Any],
+    changed: set[tuple[str, str]],
+    moves: Mapping[str, Moves],
     sizes: Mapping[str, int],
 ) -> Iterable[Messages]:
-    anew = {name for kind, name in changed if kind == "connection"}
-    for audience in sorted(destinations):
-        enter, leave = moves.get(audience, (set(), set()))
-        for destination in destinations[audience]:
-            adds = sizes[audience] if destination.connection in anew else len(enter)
-            removes = len(leave) if "remove" in destination.changes else 0
+    """Of each connection of an audience: who enters and leaves or, where what it tells has changed, everybody."""
+    for audience in sorted(plan.destinations):
+        now = moves.get(audience, Moves(audience, 0, 0, sizes.get(audience, 0), False))
+        holdout = held.get(("audience", audience), {}).get("holdout", 0)
+        for destination in plan.destinations[audience]:
+            name, adds, removes = destination.connection, now.enter, now.leave
+            before = held.get(("connection", name), {}).get("audience")
+            tells = {("connection", name), *(("trait", trait) for trait in destination.traits)}
+            if tells & changed or destination.holdout != holdout:
+                adds, removes = now.size, sizes.get(before, 0)
+            if "remove" not in destination.changes:
+                removes = 0
             if adds or removes:
-                yield Messages(destination.connection, adds, removes)
+                yield Messages(name, adds, removes)
 
 
 def circles_of(workspace: Workspace) -> list[Circle]:

@@ -36,9 +36,10 @@ class HistoryBehindError(Mendable):
 @dataclass(frozen=True)
 class Bulk:
     """The history up to `position`, at log time `now` (microseconds), ready to be asked. `ahead` says that the lake has
-    records above that position too, which do not count."""
+    records above that position too, which do not count. `connection` sees the projections as they are at it."""
 
     duck: duckdb.DuckDBPyConnection
+    connection: Connection
     position: int
     now: int
     people: int
@@ -79,7 +80,7 @@ def history_now(
         people = offer_people(duck, connection)
         last = read_positions(connection, [position])
         ahead = max(written.values()) > position
-        yield Bulk(duck, position, last[0].recorded_at if last else 0, people, ahead)
+        yield Bulk(duck, connection, position, last[0].recorded_at if last else 0, people, ahead)
 
 
 def _tail(

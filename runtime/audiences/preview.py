@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Engine
-
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_members
 from domain.audiences.definition import Audience, validate_audiences
@@ -26,17 +24,16 @@ class Preview(NamedTuple):
 
 
 def preview_audiences(
-    engine: Engine, bulk: Bulk, asked: Mapping[str, Audience], sample: int, progress: Progress
+    bulk: Bulk, asked: Mapping[str, Audience], sample: int, progress: Progress
 ) -> list[Preview]:
     """Each asked audience. They may refer to one another, and to those that are declared.
 
     Raises `InvalidAudiences` where they refer to what is not there, or to each other in a circle.
     """
-    with engine.connect() as connection:
-        workspace = load_workspace(connection)
-        declared = dict(workspace.audiences) if workspace else {}
-        traits = workspace.traits if workspace else {}
-        members = {name: load_members(connection, name) for name in declared if name not in asked}
+    workspace = load_workspace(bulk.connection)
+    declared = dict(workspace.audiences) if workspace else {}
+    traits = workspace.traits if workspace else {}
+    members = {name: load_members(bulk.connection, name) for name in declared if name not in asked}
     every = declared | dict(asked)
     validate_audiences(every, traits)
     found = []

@@ -80,7 +80,7 @@ def preview(
             bar.update(task, description=what, completed=done)
 
         with history_now(at.engine, at.definitions, at.history, progress) as bulk:
-            found = preview_audiences(at.engine, bulk, asked, sample, progress)
+            found = preview_audiences(bulk, asked, sample, progress)
     for one in found:
         share = f" ({one.size / one.people:.1%} of {one.people:,} people)" if one.people else ""
         typer.echo(f"{one.name}: {one.size:,}{share}, as of position {one.position}")

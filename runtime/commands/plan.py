@@ -65,7 +65,7 @@ def plan_file(
             bar.update(task, description=what, completed=done)
 
         with history_now(database, definitions, History(settings.lake), progress) as bulk:
-            found = plan_workspace(database, bulk, workspace, progress)
+            found = plan_workspace(bulk, workspace, progress)
     if as_json:
         several = {name: [one._asdict() for one in getattr(found, name)] for name in _LISTS}
         typer.echo(json.dumps({"position": found.position, **several, "notes": found.notes}, indent=2))

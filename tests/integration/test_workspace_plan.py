@@ -142,6 +142,42 @@ def test_what_is_planned_is_what_happens(
     assert (sent.count("ads"), sent.count("push")) == (16, 16)
 
 
+def test_a_first_file_is_planned_before_anything_is_declared(
+    database: str, engine: Engine, tmp_path: Path
+) -> None:
+    shown = plan(database, tmp_path, AFTER, "--json")
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert {one["becomes"] for one in found["changes"]} == {"new"}
+    assert [one["size"] for one in found["audiences"]] == [0, 0]
+    assert (found["messages"], found["position"]) == ([], 0)
+
+
+def test_what_is_told_of_everybody_anew_is_counted_in_full(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path
+) -> None:
+    apply_workspace(engine, definitions, Workspace.model_validate(AFTER))
+    drain(Pipeline(engine, definitions), 2**62)
+    assert "Nothing would change." in plan(database, tmp_path, AFTER).stdout
+    lately = {"event": "Order Completed", "compute": "sum", "of": "total", "within": "30d"}
+    told = ADS | {"fields": {"id": "identifier.user_id", "spent": "trait.lately"}}
+    first = AFTER | {
+        "traits": AFTER["traits"] | {"lately": lately},
+        "connections": {"ads": told},
+        "loops": {},
+    }
+    messages = json.loads(plan(database, tmp_path, first, "--json").stdout)["messages"]
+    assert messages == [{"connection": "ads", "adds": 16, "removes": 16}]
+    apply_workspace(engine, definitions, Workspace.model_validate(first))
+    drain(Pipeline(engine, definitions), 2**62)
+    second = first | {"traits": first["traits"] | {"lately": lately | {"within": "60d"}}}
+    messages = json.loads(plan(database, tmp_path, second, "--json").stdout)["messages"]
+    assert messages == [{"connection": "ads", "adds": 16, "removes": 16}]
+    held_out = second["audiences"] | {"big": second["audiences"]["big"] | {"holdout": 50}}
+    found = json.loads(plan(database, tmp_path, second | {"audiences": held_out}, "--json").stdout)
+    assert found["messages"] == [{"connection": "ads", "adds": 16, "removes": 16}]
+
+
 def test_it_says_so_in_words(database: str, definitions: Definitions, tmp_path: Path) -> None:
     shown = plan(database, tmp_path, AFTER)
     assert "changed: audience 'buyers'" in shown.stdout
