@@ -70,8 +70,10 @@ class Fold:
             self.derived.append((cause, derived.membership(audience, profile.id, False, now, cause, ())))
         self.changed.add(profile.id)
         entered_or_left = self._evaluate(profile, settling.audiences, now, cause)
-        members = [audience for audience in profile.memberships if audience in settling.told]
-        self._route(profile, [*entered_or_left, *members], now, cause)
+        # Who was told of by a connection that is of another audience now may be in neither.
+        concerned = [*profile.memberships, *self._audiences_told(profile)]
+        told = [audience for audience in concerned if audience in settling.told]
+        self._route(profile, [*entered_or_left, *told], now, cause)
         self._traits.await_changes(profile, now)
 
     def outcome(self) -> Outcome:
