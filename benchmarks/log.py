@@ -30,8 +30,9 @@ from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_head
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows
+from benchmarks.database import new_database
 from benchmarks.events import BATCH, PERSONS, batches, event
-from benchmarks.log_memory import memory, new_database
+from benchmarks.log_memory import memory
 from benchmarks.rebuild import rebuild_figures
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry, record_of

@@ -6,25 +6,22 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
 
 from adapters.database import open_as_owner, open_database
 from adapters.keys.local import new_master, parse_masters
 from adapters.lake.place import url_of
 from adapters.log.append import append
 from adapters.log.read import iterate, read_head
+from benchmarks.database import new_database
 from benchmarks.events import batches
 from benchmarks.report import Figure
 from domain.records import record_of
 from runtime.log_archive import archive_log
 from runtime.log_export import export_log
-from runtime.migrate import migrate
 from runtime.verify import verify_log
 
 WORKS: Final = ("append", "read", "verify", "export", "archive", "read across")
@@ -54,23 +51,6 @@ def _peaks(server: str, events: int) -> dict[str, float]:
             said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
             found[work] = float(said)
         return found
-
-
-@contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """A migrated database of its own, dropped afterwards."""
-    name = f"benchmark_{uuid4().hex[:8]}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    url = make_url(server).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    migrate(url)
-    try:
-        yield url
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
 
 
 def _partition(url: str, events: int) -> None:

@@ -18,20 +18,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 import psutil
-import psycopg
 import yaml
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from adapters.database import open_database
 from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from adapters.log.read import read_head
+from benchmarks.database import new_database
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.definitions import apply_workspace, open_definitions
 from runtime.embedded.postgres import start_postgres
-from runtime.migrate import migrate
 
 _BATCH: Final = 5_000
 #: Events of one person.
@@ -63,44 +62,36 @@ def rebuild_figures(server: str, events: int) -> list[Figure]:
     keys = new_master()
     figures = []
     for workspace, name in ((_LOOP, "the reference loop's audiences"), (_TEN, "ten audiences")):
-        url = _database(server, f"rebuild_{workspace.name.partition('.')[0]}")
-        engine = open_database(url, application="benchmark", keys=parse_masters(keys))
-        try:
-            _fill(engine, url, workspace, events)
-            with engine.connect() as connection:
-                head = read_head(connection).position
-        finally:
-            engine.dispose()
-        goal = 40_000 if workspace == _LOOP else None
-        one = _run(url, keys, head, 1)
-        figures += [
-            Figure(f"rebuild, {name}, 1 job", head / one.wall, "events/s"),
-            Figure(
-                f"rebuild, {name}, by its own processor time", head / one.processor, "events/s a core", goal
-            ),
-        ]
-        if workspace == _LOOP:
-            tenth, two = _run(url, keys, head // 10, 1), _run(url, keys, head, 2)
+        with new_database(server) as url:
+            engine = open_database(url, application="benchmark", keys=parse_masters(keys))
+            try:
+                _fill(engine, url, workspace, events)
+                with engine.connect() as connection:
+                    head = read_head(connection).position
+            finally:
+                engine.dispose()
+            goal = 40_000 if workspace == _LOOP else None
+            one = _run(url, keys, head, 1)
             figures += [
-                Figure(f"rebuild, {name}, 2 jobs", head / two.wall, "events/s"),
-                Figure("rebuild, 2 jobs ÷ 1 job", one.wall / two.wall, "×", 1.7),
-                Figure("memory of a rebuild, a tenth of the log", tenth.memory, "MB"),
-                Figure("memory of a rebuild, 1 job", one.memory, "MB"),
-                Figure("memory of a rebuild, 2 jobs together", two.memory, "MB"),
-                Figure("400 MB ÷ memory of a rebuild", 400 / max(one.memory, two.memory), "×", 1),
+                Figure(f"rebuild, {name}, 1 job", head / one.wall, "events/s"),
+                Figure(
+                    f"rebuild, {name}, by its own processor time",
+                    head / one.processor,
+                    "events/s a core",
+                    goal,
+                ),
             ]
+            if workspace == _LOOP:
+                tenth, two = _run(url, keys, head // 10, 1), _run(url, keys, head, 2)
+                figures += [
+                    Figure(f"rebuild, {name}, 2 jobs", head / two.wall, "events/s"),
+                    Figure("rebuild, 2 jobs ÷ 1 job", one.wall / two.wall, "×", 1.7),
+                    Figure("memory of a rebuild, a tenth of the log", tenth.memory, "MB"),
+                    Figure("memory of a rebuild, 1 job", one.memory, "MB"),
+                    Figure("memory of a rebuild, 2 jobs together", two.memory, "MB"),
+                    Figure("400 MB ÷ memory of a rebuild", 400 / max(one.memory, two.memory), "×", 1),
+                ]
     return figures
-
-
-def _database(server: str, name: str) -> str:
-    """A database with today's schema and nothing in it."""
-    with psycopg.connect(
-        make_url(server).set(drivername="postgresql").render_as_string(False), autocommit=True
-    ) as one:
-        one.execute(f'CREATE DATABASE "{name}"')
-    url = make_url(server).set(database=name).render_as_string(hide_password=False)
-    migrate(url)
-    return url
 
 
 def _fill(engine: Engine, url: str, workspace: Path, events: int) -> None:

@@ -15,7 +15,7 @@ from adapters.database import open_database
 from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from adapters.projections.people import save
-from benchmarks.of_audiences.database import fresh_database
+from benchmarks.database import new_database
 from benchmarks.of_audiences.declared import EVENTS, disjoint, hundred
 from benchmarks.report import Figure
 from domain.profiles import Attribute, Profile
@@ -23,7 +23,7 @@ from domain.records import Entry, Identifier, Record, entry_of, node_id
 from domain.state import Outcome, State
 from domain.workspace import Workspace
 from runtime.definitions import apply_workspace, open_definitions
-from runtime.pipeline import Pipeline
+from runtime.pipeline import Pipeline, drain
 
 GOAL: Final = 10_000
 RATIO: Final = 0.8
@@ -35,11 +35,11 @@ _BATCH: Final = 5_000
 def streaming_figures(server: str, people: int, events: int) -> list[Figure]:
     """With a hundred audiences of mixed kinds, and with none; then with ten and with a thousand that share no event."""
     names: Sequence[str] = EVENTS
-    rate = _rate(server, "hundred", hundred(), names, people, events)
-    none = _rate(server, "no", {}, names, people, events)
+    rate = _rate(server, hundred(), names, people, events)
+    none = _rate(server, {}, names, people, events)
     tenth = min(people, 50_000)
-    few = _rate(server, "ten", disjoint(10), [f"Event {n}" for n in range(10)], tenth, events)
-    many = _rate(server, "thousand", disjoint(1_000), [f"Event {n}" for n in range(1_000)], tenth, events)
+    few = _rate(server, disjoint(10), [f"Event {n}" for n in range(10)], tenth, events)
+    many = _rate(server, disjoint(1_000), [f"Event {n}" for n in range(1_000)], tenth, events)
     return [
         Figure(f"streaming, 100 audiences, {people:,} profiles", rate, "events/s", GOAL),
         Figure("streaming, no audience", none, "events/s"),
@@ -50,26 +50,21 @@ def streaming_figures(server: str, people: int, events: int) -> list[Figure]:
     ]
 
 
-def _rate(
-    server: str, name: str, said: Mapping[str, Any], names: Sequence[str], people: int, events: int
-) -> float:
-    url, keys = fresh_database(server, f"stream_{name}"), parse_masters(new_master())
-    engine = open_database(url, application="benchmark", keys=keys)
-    try:
-        with open_definitions(url) as definitions:
+def _rate(server: str, said: Mapping[str, Any], names: Sequence[str], people: int, events: int) -> float:
+    with new_database(server) as url, open_definitions(url) as definitions:
+        engine = open_database(url, application="benchmark", keys=parse_masters(new_master()))
+        try:
             workspace = {"workspace": "benchmark", "feeds": {"app": {"format": "files"}}, "audiences": said}
             apply_workspace(engine, definitions, Workspace.model_validate(workspace))
             pipeline = Pipeline(engine, definitions)
-            while pipeline.turn():
-                pass
+            drain(pipeline, 2**62)
             _people(engine, people)
             _events(engine, names, people, events)
             began = time.perf_counter()
-            while pipeline.turn():
-                pass
+            drain(pipeline, 2**62)
             return events / (time.perf_counter() - began)
-    finally:
-        engine.dispose()
+        finally:
+            engine.dispose()
 
 
 def _people(engine: Engine, people: int) -> None:
