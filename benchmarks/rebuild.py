@@ -95,7 +95,7 @@ def rebuild_figures(server: str, events: int) -> list[Figure]:
 
 
 def _fill(engine: Engine, url: str, workspace: Path, events: int) -> None:
-    document = yaml.safe_load(workspace.read_text()) | {"clock": "wall", "connections": {}}
+    document = yaml.safe_load(workspace.read_text()) | {"clock": "wall", "connections": {}, "loops": {}}
     with open_definitions(url) as definitions:
         apply_workspace(engine, definitions, Workspace.model_validate(document))
     for start in range(0, events, _BATCH):
