@@ -53,9 +53,8 @@ class Connection(Model):
 
     `fields` names what goes along: the destination's name → where it comes from, as `identifier.<kind>`,
     `attribute.<name>`, `trait.<name>` or `consent.<purpose>`, or made as `MappedField` says. What is not declared
-    stays. `requires` names fields
-    without which nothing can be sent; by default all of them. `purpose` is the consent that a person must have
-    given, at routing and again at delivery.
+    stays. `requires` names fields without which nothing can be sent; by default all of them. `purpose` is the consent
+    that a person must have given, at routing and again at delivery.
 
     Of `events`, `properties` go along that are declared, or all of them. Those of all feeds go out, or those of
     `feeds`; `sample` is the percent of people whose events are sent.

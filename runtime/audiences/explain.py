@@ -38,12 +38,5 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
         profile.memberships,
         profile.id,
     )
-    return Explained(
-        position,
-        explain(
-            declared[audience],
-            compile_audiences(declared, workspace.traits if workspace else {}),
-            person,
-            now,
-        ),
-    )
+    compiled = compile_audiences(declared, workspace.traits if workspace else {})
+    return Explained(position, explain(declared[audience], compiled, person, now))

@@ -26,7 +26,7 @@ def show(
         str, typer.Argument(metavar="KIND:VALUE", help="As user_id:u-17 or email:ann@example.com.")
     ],
 ) -> None:
-    """Print what is known of a person, as JSON: identifiers, attributes, consent, memberships, what was sent."""
+    """Print what is known of a person: identifiers, attributes, traits, consent, memberships, what was sent."""
     with open_engines(load_settings(os.environ)) as engines:
         engine = engines.open("profile show")
         try:

@@ -9,11 +9,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import Engine
 
+from adapters.database import open_database
 from benchmarks.platform import Platform, platform
 from domain.records import RECORD_TYPES
 from runtime.engines import running
-from tests.keys import said
+from tests.keys import KEYS, said
 from tests.servers import wait_until
 
 WRITE_KEY = "integration-write-key"
@@ -22,6 +24,14 @@ MPARTICLE_SECRET = "mparticle-key:mparticle-secret"
 VENDOR_SECRET = "integration-vendor-secret"
 PLANNED_WRITE_KEY = "integration-planned-write-key"
 TOOLS_SECRET = "whsec_" + base64.b64encode(b"integration-tools-secret-of-32by").decode()
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """A database of the test's own, opened as the application opens it."""
+    engine = open_database(database, application="test", keys=KEYS)
+    yield engine
+    engine.dispose()
 
 
 class Roundtrip:

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from adapters.connectors.meta_custom_audience import hashed
-from adapters.database import open_database
 from adapters.log.append import append
 from domain.outbound import Outbound, Outcome
 from domain.records import Identifier, Record, entry_of
@@ -21,7 +20,6 @@ from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.deliveries import DeliveryError, list_deliveries, show_delivery
 from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
-from tests.keys import KEYS
 
 HOUR = 3_600_000_000
 ENVIRON = {"ADS_URL": "http://ads.example", "ADS_TOKEN": "the-token-itself"}
@@ -45,13 +43,6 @@ def workspace(*connections: str) -> Workspace:
             "connections": dict.fromkeys(connections, ads),
         }
     )
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from adapters.database import open_database
 from adapters.log.append import append
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
@@ -85,13 +84,6 @@ def records() -> Iterator[Record]:
                 body=msgspec.Raw(msgspec.json.encode(whole)),
                 traits_at="traits" if kind == "identify" else "",
             )
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from adapters.database import open_database
 from adapters.history.tables import History
 from adapters.log.append import append
 from adapters.projections.checkpoint import read_checkpoint
@@ -29,7 +28,6 @@ from runtime.definitions import Definitions, WorkspaceError, apply_workspace, op
 from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
 from runtime.profiles import NobodyError
-from tests.keys import KEYS
 
 HOUR = 3_600_000_000
 AUDIENCES: dict[str, Any] = {
@@ -94,13 +92,6 @@ def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
                 )
             ),
         )
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

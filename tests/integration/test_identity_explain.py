@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,6 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
-from adapters.database import open_database
 from adapters.log.append import append
 from domain.records import Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
@@ -21,17 +19,10 @@ from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.identity_explain import explain_identity
 from runtime.pipeline import Pipeline, drain
 from runtime.profiles import NobodyError
-from tests.keys import KEYS, MASTER_KEY
+from tests.keys import MASTER_KEY
 
 ANN, BOB = Identifier("user_id", "ann"), Identifier("user_id", "bob")
 PHONE, TABLET = Identifier("anonymous_id", "phone"), Identifier("anonymous_id", "tablet")
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ ANN, BOB = "00000000-0000-5000-8000-00000000000a", "00000000-0000-5000-8000-0000
 
 
 @pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def other(database: str) -> Iterator[Engine]:
     """Another process: an engine with a keyring of its own."""
     engine = open_database(database, application="test", keys=KEYS)

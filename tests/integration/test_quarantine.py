@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from adapters.database import open_database
 from adapters.log.append import append
 from adapters.quarantine import put_asides
 from domain.records import Entry, Identifier, Record, entry_of
@@ -31,13 +30,6 @@ WORKSPACE = {
     "feeds": {"app": {"format": "files"}},
     "audiences": {"pros": {"match": {"attribute": "plan", "is": "pro"}}},
 }
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from adapters.database import open_database
 from adapters.log.append import append
 from domain.outbound import Outcome
 from domain.records import Record, entry_of
@@ -27,13 +26,6 @@ from runtime.rebuild.run import Task
 from runtime.replay import ALREADY, Replayed, chosen, replay
 from tests.integration.test_connection_preview import HOUR, identify, workspace
 from tests.keys import KEYS, MASTER_KEY
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ import yaml
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from adapters.database import open_database
 from adapters.log.append import append
 from domain.records import Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.cli import app_for
 from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain
-from tests.keys import KEYS, MASTER_KEY, said
+from tests.keys import MASTER_KEY, said
 
 HOUR = 3_600_000_000
 PEOPLE = 40
@@ -61,13 +60,6 @@ AFTER: dict[str, Any] = BEFORE | {
     "connections": {"ads": ADS, "push": PUSH},
     "loops": {"again": {"hops": [{"audience": "buyers", "connection": "push", "feed": "pushes"}]}},
 }
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = open_database(database, application="test", keys=KEYS)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
