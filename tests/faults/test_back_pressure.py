@@ -19,8 +19,9 @@ import psutil
 import psycopg
 import pytest
 
+from runtime.embedded.nats import start_nats
 from tests.integration.importing import declare, message_ids
-from tests.servers import REPOSITORY, wait_until
+from tests.servers import REPOSITORY, temporary_home, wait_until
 
 KEY = "pressure-write-key"
 CONNECTIONS = 200
@@ -34,7 +35,14 @@ MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture
-def server(database: str, nats_url: str, tmp_path: Path) -> Iterator[tuple[str, int, psutil.Process]]:
+def nats() -> Iterator[str]:
+    """A server of its own: what takes outcomes in stays on it, and leaves them to no other test."""
+    with temporary_home() as home, start_nats(home) as server:
+        yield server.url
+
+
+@pytest.fixture
+def server(database: str, nats: str, tmp_path: Path) -> Iterator[tuple[str, int, psutil.Process]]:
     """`roundtrip serve` on this database: its address and its process."""
     feed = {"format": "segment", "secret": {"env": "PRESSURE_KEY"}}
     declare(database, {"workspace": "pressure", "feeds": {"app": feed}})
@@ -45,7 +53,7 @@ def server(database: str, nats_url: str, tmp_path: Path) -> Iterator[tuple[str, 
         **os.environ,
         "ROUNDTRIP_HOME": str(tmp_path / "home"),
         "ROUNDTRIP_DATABASE_URL": database,
-        "ROUNDTRIP_NATS_URL": nats_url,
+        "ROUNDTRIP_NATS_URL": nats,
         "ROUNDTRIP_HTTP": f"{host}:{port}",
         "ROUNDTRIP_HTTP_PROCESSES": "1",
         "PRESSURE_KEY": KEY,
