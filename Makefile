@@ -31,7 +31,7 @@ lint: $(STAMP)   ## Style, types and import rules
 	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## Run every benchmark (ARGS=--quick)
-	@for name in benchmarks/[a-z]*.py; do \
+	@for name in $$(grep -l '^def main' benchmarks/*.py | grep -v load); do \
 	  $(BIN)/python -m benchmarks.$$(basename $$name .py) $(ARGS) || failed=1; \
 	done; exit $${failed:-0}
 

@@ -27,7 +27,7 @@ from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from benchmarks.ingest_load import Run
 from benchmarks.load import bodies
-from benchmarks.platform import wait_for
+from benchmarks.platform import free_port, wait_for
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import entry_of
 from feeds.segment import parse_call
@@ -142,7 +142,7 @@ def served() -> Iterator[Served]:
         with open_definitions(database.url) as definitions:
             apply_workspace(engine, definitions, read_workspace(file))
             drain(Pipeline(engine, definitions), 100)
-        port = _free_port()
+        port = free_port()
         environment = {
             **os.environ,
             "ROUNDTRIP_HOME": place,
@@ -161,13 +161,6 @@ def served() -> Iterator[Served]:
                 process.terminate()
                 process.wait(30)
                 engine.dispose()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
 
 
 def _answers(port: int) -> bool:
