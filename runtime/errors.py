@@ -23,3 +23,7 @@ class StoreUnavailable(TryAgainError):
 
 class SettingsError(Mendable, ValueError):
     """A variable of the environment cannot be used as it is."""
+
+
+class TooMuchPastError(Mendable):
+    """Of this person, and whom their identifiers lead to, there are more records than are folded for an answer."""

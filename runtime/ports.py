@@ -68,7 +68,9 @@ class Ports:
     put_aside: Callable[[Sequence[Quarantined]], Awaitable[None]]
     now: Callable[[], int]
     api_token: str
-    profile: Callable[[str], Awaitable[dict[str, Any]]]
+    profile: Callable[[str, str | None], Awaitable[dict[str, Any]]]
+    timeline: Callable[[str, int | None, int], Awaitable[dict[str, Any]]]
+    attribute: Callable[[str, str], Awaitable[dict[str, Any]]]
     erase: Callable[[str], Awaitable[str]]
     certificate: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""

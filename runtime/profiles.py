@@ -13,7 +13,7 @@ from adapters.projections.people import load_graph, load_profiles
 from domain.identifiers import read_identifier
 from domain.mendable import Mendable
 from domain.profiles import Profile
-from domain.records import node_id
+from domain.records import Identifier, node_id
 from runtime.definitions import plan_of
 from runtime.pipeline import CHECKPOINT
 from runtime.times import written
@@ -35,7 +35,7 @@ def show_profile(engine: Engine, said: str) -> dict[str, Any]:
         workspace, now = load_workspace(connection), log_time(connection)
     compiled = plan_of(workspace).audiences
     traits = compiled.values(compiled.traits, profile.conditions, now)
-    return {"position": position, **_shown(profile, traits)}
+    return {"position": position, **shown_profile(profile, traits)}
 
 
 def log_time(connection: Connection) -> int:
@@ -46,11 +46,7 @@ def log_time(connection: Connection) -> int:
 
 def person_of(connection: Connection, said: str) -> Profile:
     """The profile of whoever `KIND:VALUE` names. Raises `NobodyError` where that is nobody."""
-    kind, colon, value = said.partition(":")
-    identifier = read_identifier(kind, value) if colon else None
-    if identifier is None:
-        raise NobodyError("this names nobody; write KIND:VALUE, as user_id:u-17")
-    node = node_id(identifier)
+    node = node_id(identifier_of(said))
     found = load_graph(connection, [node])
     profiles = load_profiles(connection, found.values())
     if node not in found or found[node] not in profiles:
@@ -58,7 +54,17 @@ def person_of(connection: Connection, said: str) -> Profile:
     return profiles[found[node]]
 
 
-def _shown(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
+def identifier_of(said: str) -> Identifier:
+    """What `KIND:VALUE` names. Raises `NobodyError` where that can be nobody."""
+    kind, colon, value = said.partition(":")
+    identifier = read_identifier(kind, value) if colon else None
+    if identifier is None:
+        raise NobodyError("this names nobody; write KIND:VALUE, as user_id:u-17")
+    return identifier
+
+
+def shown_profile(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
+    """A profile for people and programs; `traits` are its computed ones."""
     return {
         "profile": profile.id,
         "created": profile.created,

@@ -22,6 +22,7 @@ from adapters.bus.connection import connect
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
+from runtime.definitions import open_definitions
 from runtime.engines import Engines
 from runtime.erase import certificate, parse_identifier, request_erasure
 from runtime.errors import StoreUnavailable
@@ -38,6 +39,7 @@ from runtime.profiles import show_profile
 from runtime.settings import Settings
 from runtime.signals import stop_on_signals
 from runtime.status import read_status
+from runtime.timeline import show_timeline
 from runtime.workspace_view import view_of
 
 #: How long a changed definition may take to hold at the door, in seconds.
@@ -52,8 +54,11 @@ log = structlog.get_logger("serve")
 class _Door:
     """What the HTTP API reaches through its ports."""
 
-    def __init__(self, engine: Engine, commit: GroupCommit, environ: Mapping[str, str], lake: str) -> None:
+    def __init__(
+        self, engine: Engine, commit: GroupCommit, environ: Mapping[str, str], lake: str, url: str
+    ) -> None:
         self._engine = engine
+        self._url = url
         self._lake = lake
         self._commit = commit
         self._environ = environ
@@ -88,8 +93,28 @@ class _Door:
     async def status(self) -> dict[str, Any]:
         return await self._asking(read_status, self._engine)
 
-    async def profile(self, who: str) -> dict[str, Any]:
-        return await self._asking(lambda said: show_profile(self._engine, said), who)
+    async def profile(self, who: str, place: str | None) -> dict[str, Any]:
+        return await self._asking(lambda said: self._profile(said, place), who)
+
+    def _profile(self, who: str, place: str | None) -> dict[str, Any]:
+        if place is None:
+            return show_profile(self._engine, who)
+        from runtime.profile_then import show_profile_then
+
+        with open_definitions(self._url) as definitions:
+            return show_profile_then(self._engine, who, place, definitions.change_of)
+
+    async def timeline(self, who: str, before: int | None, limit: int) -> dict[str, Any]:
+        return await self._asking(lambda said: show_timeline(self._engine, said, before, limit), who)
+
+    async def attribute(self, who: str, name: str) -> dict[str, Any]:
+        return await self._asking(lambda said: self._attribute(said, name), who)
+
+    def _attribute(self, who: str, name: str) -> dict[str, Any]:
+        from runtime.profile_then import show_attribute
+
+        with open_definitions(self._url) as definitions:
+            return show_attribute(self._engine, who, name, definitions.change_of)
 
     async def erase(self, who: str) -> str:
         return await self._asking(self._erase, who)
@@ -157,7 +182,7 @@ async def run_serve(
     stop = stop_on_signals()
     engine = engines.open("serve")
     commit = GroupCommit(engine)
-    door = _Door(engine, commit, os.environ, settings.lake)
+    door = _Door(engine, commit, os.environ, settings.lake, engines.database_url)
     ports = Ports(
         append=commit.append,
         workspace=door.workspace,
@@ -168,6 +193,8 @@ async def run_serve(
         now=lambda: time.time_ns() // 1_000,
         api_token=settings.api_token,
         profile=door.profile,
+        timeline=door.timeline,
+        attribute=door.attribute,
         erase=door.erase,
         certificate=door.certificate,
         public_url=settings.public_url,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal, NamedTuple
 
 from domain.outbound import Change, Outbound
@@ -131,7 +132,7 @@ def connector(name: str) -> Connector:
 
     Raises `LookupError` naming the connectors there are.
     """
-    found = {point.name: point for point in entry_points(group=_GROUP)}
+    found = _points()
     if name not in found:
         raise LookupError(f"no connector '{name}'; installed are: {', '.join(sorted(found))}")
     loaded = found[name].load()
@@ -141,4 +142,10 @@ def connector(name: str) -> Connector:
 
 def connector_names() -> list[str]:
     """The names of all connectors that are installed."""
-    return sorted({point.name for point in entry_points(group=_GROUP)})
+    return sorted(_points())
+
+
+@cache
+def _points() -> Mapping[str, EntryPoint]:
+    """Looked for once: that reads every installed package's metadata, and a process keeps what it began with."""
+    return {point.name: point for point in entry_points(group=_GROUP)}

@@ -18,6 +18,7 @@ from adapters.keys.keyring import open_rows
 from adapters.log.archive import Archived, archived_at, known_archived
 from adapters.log.driver import driver_of as driver_of
 from adapters.log.schema import CHANNEL
+from domain.configuration import TOPIC_PREFIX
 from domain.derived import VIEWED
 from domain.records import TOPIC_NAME_LIMIT, Row
 
@@ -49,6 +50,12 @@ class _Choice(NamedTuple):
 
 _ALL: Final = _Choice("true", (), lambda row: True)
 _NOT_DERIVED: Final = _Choice(f"NOT ({_SOURCES})", (), lambda row: not row.topic.startswith(_DERIVED))
+#: What follows from other records, and definitions, moves no time: timers wait for a row that does.
+_MOVING: Final = _Choice(
+    f"NOT ({_SOURCES}) AND NOT starts_with(topic, '{TOPIC_PREFIX}')",
+    (),
+    lambda row: not row.topic.startswith((*_DERIVED, TOPIC_PREFIX)),
+)
 
 
 def read_head(connection: Connection) -> Head:
@@ -115,6 +122,23 @@ def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row
         if part is not None:
             rows += part.rows(position, position, 1)
     return open_rows(connection, sorted(rows, key=lambda row: row.position))
+
+
+def time_before(connection: Connection, position: int) -> int:
+    """The log's time (microseconds) right before a position: that of the last row that moves it, 0 where none does."""
+    page, end = 16, position - 1
+    while end > 0:
+        rows = _read(connection, max(end - page, 0), end, page, _MOVING)
+        if rows:
+            return rows[-1].recorded_at
+        page, end = min(page * 8, 10_000), end - page
+    return 0
+
+
+def first_moving_from(connection: Connection, position: int) -> int | None:
+    """The first position from this one on whose row moves the log's time, `None` where there is none."""
+    rows = _read(connection, position - 1, _END, 1, _MOVING)
+    return rows[0].position if rows else None
 
 
 def iterate(

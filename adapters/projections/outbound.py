@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -122,3 +122,17 @@ def closed(connection: Connection, ids: list[str]) -> set[str]:
             "SELECT id::text FROM outbound WHERE id = ANY(%b::text[]::uuid[]) AND status <> 'pending'", (ids,)
         )
         return {id for (id,) in cursor}
+
+
+def outcome_positions(
+    connection: Connection, profiles: Collection[str], before: int, limit: int
+) -> list[int]:
+    """Where at most `limit` rows stand that say what became of what these profiles were sent: the newest first, below
+    `before`."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT s.position FROM outbound o JOIN log_stream s ON s.stream_id = o.id AND s.version > 1"
+            " WHERE o.profile = ANY(%b::text[]::uuid[]) AND s.position < %b ORDER BY s.position DESC LIMIT %b",
+            (list(profiles), before, limit),
+        )
+        return [position for (position,) in cursor]

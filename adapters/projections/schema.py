@@ -78,6 +78,15 @@ Index(
 )
 Index("outbound_pending", outbound.c.position, postgresql_where=outbound.c.status == "pending")
 
+#: Where the rows of each subject stand, up to the checkpoint `subjects`; those of the workspace's definitions are one
+#: subject. Nothing but the log says more, so it can be filled again from there.
+subject_position = Table(
+    "subject_position",
+    metadata,
+    Column("subject", Uuid, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+)
+
 #: Which NATS streams the relay has filled: a stream made at another time is a stream that was lost.
 bus_stream = Table(
     "bus_stream",

@@ -7,7 +7,7 @@ named in docs/reference/feeds.md. A test holds that every route is in it, and th
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -15,11 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runtime.bus_contract import asyncapi
+from runtime.http.openapi_parts import API_TOKEN, OBJECT, TEXT, UNAUTHORIZED, Schema, answer, problem, ref
+from runtime.http.openapi_people import people_paths
 
-Schema = dict[str, Any]
-
-_TEXT: Final[Schema] = {"type": "string"}
-_OBJECT: Final[Schema] = {"type": "object"}
 _ID: Final[Schema] = {"type": ["string", "integer", "null"], "maxLength": 512}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _TYPES: Final = ["track", "identify", "page", "screen", "group", "alias"]
@@ -30,19 +28,19 @@ _SCHEMAS: Final[dict[str, Schema]] = {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
         "properties": {
-            "type": _TEXT,
-            "title": _TEXT,
+            "type": TEXT,
+            "title": TEXT,
             "status": {"type": "integer"},
-            "detail": _TEXT,
-            "instance": _TEXT,
-            "request_id": _TEXT,
+            "detail": TEXT,
+            "instance": TEXT,
+            "request_id": TEXT,
             "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Error"}},
         },
     },
     "Error": {
         "type": "object",
         "required": ["pointer", "code", "detail"],
-        "properties": {"pointer": _TEXT, "code": _TEXT, "detail": _TEXT},
+        "properties": {"pointer": TEXT, "code": TEXT, "detail": TEXT},
     },
     "Call": {
         "description": "One call, as Segment's HTTP tracking API has it; all else that it holds is kept.",
@@ -61,8 +59,8 @@ _SCHEMAS: Final[dict[str, Schema]] = {
             "properties": {"type": ["object", "null"]},
             "traits": {"type": ["object", "null"]},
             "context": {"type": ["object", "null"]},
-            "integrations": _OBJECT,
-            "writeKey": _TEXT,
+            "integrations": OBJECT,
+            "writeKey": TEXT,
         },
     },
     "Batch": {
@@ -71,7 +69,7 @@ _SCHEMAS: Final[dict[str, Schema]] = {
         "properties": {
             "batch": {"type": "array", "items": {"$ref": "#/components/schemas/Call"}},
             "sentAt": _TIME,
-            "writeKey": _TEXT,
+            "writeKey": TEXT,
         },
     },
     "Success": {
@@ -96,12 +94,12 @@ _SCHEMAS: Final[dict[str, Schema]] = {
         "required": ["environment"],
         "properties": {
             "environment": {"enum": ["production", "development"]},
-            "events": {"type": ["array", "null"], "items": _OBJECT},
-            "user_identities": _OBJECT,
-            "user_attributes": _OBJECT,
-            "device_info": _OBJECT,
-            "consent_state": _OBJECT,
-            "source_request_id": _TEXT,
+            "events": {"type": ["array", "null"], "items": OBJECT},
+            "user_identities": OBJECT,
+            "user_attributes": OBJECT,
+            "device_info": OBJECT,
+            "consent_state": OBJECT,
+            "source_request_id": TEXT,
             "mpid": {"type": "integer"},
         },
     },
@@ -118,7 +116,6 @@ _REFUSALS: Final = {
     "503": "the store does not answer: send the same again after Retry-After",
 }
 _WRITE_KEY: Final[list[dict[str, list[str]]]] = [{"writeKey": []}]
-_API_TOKEN: Final[list[dict[str, list[str]]]] = [{"apiToken": []}]
 
 
 def contract_routes() -> list[Route]:
@@ -138,8 +135,8 @@ def contract_routes() -> list[Route]:
 
 def document() -> Schema:
     """The whole document."""
-    call, batch = _ref("Call"), _ref("Batch")
-    success = {"200": _answer("durable in the log", _ref("Success"))}
+    call, batch = ref("Call"), ref("Batch")
+    success = {"200": answer("durable in the log", ref("Success"))}
     calls = {
         f"/v1/{path}": {"post": _operation(f"A call of type {kind}", call, success, _WRITE_KEY)}
         for kind in _TYPES
@@ -164,16 +161,16 @@ def document() -> Schema:
 
 
 def _feeds() -> dict[str, Schema]:
-    taken = {"202": {"description": "durable in the log"}, "403": _problem("the key is nobody's")}
+    taken = {"202": {"description": "durable in the log"}, "403": problem("the key is nobody's")}
     webhook = {
-        "200": _answer("durable in the log", _ref("Taken")),
-        "207": _answer("the good items are durable, the bad ones in quarantine", _ref("Taken")),
-        "404": _problem("no such feed"),
+        "200": answer("durable in the log", ref("Taken")),
+        "207": answer("the good items are durable, the bad ones in quarantine", ref("Taken")),
+        "404": problem("no such feed"),
     }
-    one, many = _ref("MParticleBatch"), {"type": "array", "items": _ref("MParticleBatch"), "maxItems": 100}
+    one, many = ref("MParticleBatch"), {"type": "array", "items": ref("MParticleBatch"), "maxItems": 100}
     anything = {"type": ["object", "array"]}
-    feed = [{"name": "feed", "in": "path", "required": True, "schema": _TEXT}]
-    key = [{"name": "key", "in": "path", "required": True, "schema": _TEXT}]
+    feed = [{"name": "feed", "in": "path", "required": True, "schema": TEXT}]
+    key = [{"name": "key", "in": "path", "required": True, "schema": TEXT}]
     return {
         "/v2/events": {"post": _operation("mParticle's Events API", one, taken, _WRITE_KEY)},
         "/v2/bulkevents": {
@@ -186,8 +183,8 @@ def _feeds() -> dict[str, Schema]:
                 "summary": "Whether webhooks are wanted (CloudEvents' http-webhook)",
                 "responses": {
                     "200": {"description": "they are"},
-                    "404": _problem("no such feed"),
-                    "503": _problem("the feed cannot be used"),
+                    "404": problem("no such feed"),
+                    "503": problem("the feed cannot be used"),
                 },
             },
         },
@@ -196,9 +193,9 @@ def _feeds() -> dict[str, Schema]:
             "get": {
                 "summary": "What Segment's browser client asks for first",
                 "responses": {
-                    "200": _answer("where to send", _OBJECT),
-                    "404": _problem("no feed has this write key"),
-                    "503": _problem("the store does not answer"),
+                    "200": answer("where to send", OBJECT),
+                    "404": problem("no feed has this write key"),
+                    "503": problem("the store does not answer"),
                 },
             },
         },
@@ -206,21 +203,20 @@ def _feeds() -> dict[str, Schema]:
 
 
 def _operators() -> dict[str, Schema]:
-    unavailable = _problem("the store does not answer")
+    unavailable = problem("the store does not answer")
     told = {
-        "200": _answer("the log's time", _OBJECT),
-        "409": _problem("this workspace's clock is the wall's"),
+        "200": answer("the log's time", OBJECT),
+        "409": problem("this workspace's clock is the wall's"),
     }
-    who = [{"name": "who", "in": "path", "required": True, "schema": _TEXT}]
     to = {"type": "object", "required": ["to"], "properties": {"to": _TIME}}
     return {
         "/v1/status": {
             "get": {
                 "summary": "Where everything stands",
-                "security": _API_TOKEN,
+                "security": API_TOKEN,
                 "responses": {
-                    "200": _answer("positions, lags and counts", _OBJECT),
-                    "401": _problem("the API token is missing or wrong"),
+                    "200": answer("positions, lags and counts", OBJECT),
+                    "401": problem(UNAUTHORIZED),
                     "503": unavailable,
                 },
             }
@@ -228,59 +224,24 @@ def _operators() -> dict[str, Schema]:
         "/metrics": {
             "get": {
                 "summary": "The same, as Prometheus reads it",
-                "security": _API_TOKEN,
+                "security": API_TOKEN,
                 "responses": {
-                    "200": {"description": "metrics", "content": {"text/plain": {"schema": _TEXT}}},
-                    "401": _problem("the API token is missing or wrong"),
+                    "200": {"description": "metrics", "content": {"text/plain": {"schema": TEXT}}},
+                    "401": problem(UNAUTHORIZED),
                     "503": unavailable,
                 },
             }
         },
-        "/v1/profiles/{who}": {
-            "parameters": who,
-            "get": {
-                "summary": "What is known of the person that KIND:VALUE names",
-                "security": _API_TOKEN,
-                "responses": {
-                    "200": _answer("the profile, as of a position", _OBJECT),
-                    "401": _problem("the API token is missing or wrong"),
-                    "404": _problem("nobody is known by this identifier"),
-                    "503": unavailable,
-                },
-            },
-            "delete": {
-                "summary": "Ask that this person be erased",
-                "security": _API_TOKEN,
-                "responses": {
-                    "202": _answer("it is asked for in the log", _OBJECT),
-                    "401": _problem("the API token is missing or wrong"),
-                    "404": _problem("nobody is known by this identifier, or it is none"),
-                    "503": unavailable,
-                },
-            },
-        },
-        "/v1/erasures/{id}": {
-            "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-            "get": {
-                "summary": "What has been done of an erasure",
-                "security": _API_TOKEN,
-                "responses": {
-                    "200": _answer("the certificate, as it stands now", _OBJECT),
-                    "401": _problem("the API token is missing or wrong"),
-                    "404": _problem("no such erasure, or the pipeline has not come to it yet"),
-                    "503": unavailable,
-                },
-            },
-        },
-        "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, _API_TOKEN)},
+        **people_paths(),
+        "/v1/clock": {"post": _operation("Tell a simulated clock the time", to, told, API_TOKEN)},
         "/v1/openapi.json": {
-            "get": {"summary": "This document", "responses": {"200": _answer("OpenAPI 3.1", _OBJECT)}}
+            "get": {"summary": "This document", "responses": {"200": answer("OpenAPI 3.1", OBJECT)}}
         },
         "/v1/asyncapi.json": {
-            "get": {"summary": "The bus's document", "responses": {"200": _answer("AsyncAPI 3.0", _OBJECT)}}
+            "get": {"summary": "The bus's document", "responses": {"200": answer("AsyncAPI 3.0", OBJECT)}}
         },
         "/healthz": {
-            "get": {"summary": "This process answers", "responses": {"200": _answer("it does", _OBJECT)}}
+            "get": {"summary": "This process answers", "responses": {"200": answer("it does", OBJECT)}}
         },
     }
 
@@ -291,24 +252,9 @@ def _operation(
     found: Schema = {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": answers | {status: _problem(what) for status, what in _REFUSALS.items()},
+        "responses": answers | {status: problem(what) for status, what in _REFUSALS.items()},
     }
     return found | ({"security": security} if security else {})
-
-
-def _answer(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problem(description: str) -> Schema:
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": _ref("Problem")}},
-    }
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 _DOCUMENT: Final = msgspec.json.encode(document())

@@ -16,7 +16,7 @@ from domain.profiles import Profile
 from domain.records import Entry, record_of
 from domain.state import Inbound, State
 from domain.step import apply
-from runtime.rebuild.clock import Clock
+from runtime.rebuild.clock import LogTime
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
 
@@ -96,7 +96,7 @@ class ShardFold:
     def __init__(
         self,
         plans: Plans,
-        clock: Clock,
+        clock: LogTime,
         goal: int,
         gone: Mapping[str, int] = {},
         apart: Collection[int] = frozenset(),

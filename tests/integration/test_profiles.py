@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from runtime.engines import running
 from tests.integration.conftest import WRITE_KEY, Roundtrip
 from tests.servers import REPOSITORY, wait_until
 
@@ -61,19 +60,65 @@ def test_the_command_shows_what_the_api_shows(roundtrip: Roundtrip) -> None:
         roundtrip,
         {"type": "identify", "userId": run, "messageId": run, "traits": {"email": email, "name": "Zoë"}},
     )
-    engines = running(roundtrip.ours.home)
-    assert engines is not None
+    said = command(roundtrip, "show", f"email:{email}")
+    shown, api = json.loads(said.stdout), ask(roundtrip, f"user_id:{run}").json()
+    assert shown.pop("position") <= api.pop("position")
+    assert shown == api
+
+
+def test_who_somebody_was_and_what_happened_is_told_by_api_and_command(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    who = f"user_id:u/{run}"
+    plans = [
+        {"type": "identify", "userId": f"u/{run}", "messageId": f"{n}-{run}", "traits": {"plan": n}}
+        for n in (1, 2)
+    ]
+    for each in plans:
+        send(roundtrip, each)
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    path = f"/v1/profiles/{quote(who, safe=':')}"
+
+    def got(below: str, status: int = 200) -> Any:
+        answer = roundtrip.http.get(f"{path}{below}", headers=token)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    now = got("")
+    then = got(f"?as_of={now['latest'] - 1}")
+    assert (then["attributes"]["plan"]["value"], now["attributes"]["plan"]["value"]) == (1, 2)
+    page = got("/timeline?limit=1")
+    assert page["records"][0]["said"]["message_id"] == f"2-{run}"
+    rest = got(f"/timeline?before={page['next']}")
+    assert [one["record"] for one in rest["records"]] == ["profile.created", "identify."]
+    values = got("/attributes/plan")["values"]
+    assert [(one["value"], one["holds"]) for one in values] == [(2, True), (1, False)]
+    assert got("?as_of=yesterday", 422)["errors"][0]["pointer"] == "/as_of"
+    assert got("/timeline?limit=0", 422)["errors"][0]["pointer"] == "/limit"
+    assert got("?as_of=1", 404)["instance"] == "/v1/profiles/"
+    for below in ("/timeline", "/attributes/plan", "?as_of=1"):
+        assert roundtrip.http.get(f"{path}{below}").status_code == 401
+    for words, api in (
+        (["timeline", who, "--limit", "1"], page),
+        (["attribute", who, "plan"], None),
+        (["show", who, "--as-of", str(now["latest"] - 1)], then),
+    ):
+        said = command(roundtrip, *words)
+        assert api is None or json.loads(said.stdout) == api
+    assert command(roundtrip, "show", who, "--as-of", "soon", code=2).stderr.startswith(
+        "roundtrip: 'soon' is neither"
+    )
+
+
+def command(roundtrip: Roundtrip, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     said = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "profile", "show", f"email:{email}"],
+        [sys.executable, "-m", "runtime.cli", "profile", *words],
         env={**os.environ, "ROUNDTRIP_HOME": str(roundtrip.ours.home)},
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        check=True,
     )
-    shown, api = json.loads(said.stdout), ask(roundtrip, f"user_id:{run}").json()
-    assert shown.pop("position") <= api.pop("position")
-    assert shown == api
+    assert said.returncode == code, said.stderr
+    return said
 
 
 def test_strangers_and_requests_without_token_are_told_nothing(roundtrip: Roundtrip) -> None:

@@ -1,0 +1,107 @@
+"""The log by subject: where a person's rows stand, without reading through all of it.
+
+An index on the log itself would cost every append a place to look up. This one is filled behind the log's end, many
+rows at a time, and what it has not come to yet is looked for in the log: an answer is always whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import Connection
+
+from adapters.log.archive import archived_at
+from adapters.log.driver import driver_of
+from adapters.log.read import read_head
+from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
+from domain.configuration import TOPIC_PREFIX
+from domain.mendable import Mendable
+from domain.settling import APPLIED, STREAM
+
+CHECKPOINT: Final = "subjects"
+#: The subject that the workspace's definitions, and where they take effect, are found by.
+DEFINITIONS: Final = STREAM
+#: Rows of the log in one transaction.
+_ROWS: Final = 50_000
+_LEAD: Final = 0x7375626A
+
+
+class IndexBehindError(Mendable):
+    """Rows that are in the lake already have not been indexed yet; the message says how far it is."""
+
+
+def index_subjects(connection: Connection) -> int:
+    """Indexes the next rows, within the connection's transaction; how many, 0 where there are none or another process
+    is at it."""
+    driver = driver_of(connection)
+    [led] = driver.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LEAD,)).fetchone() or (False,)
+    after = read_checkpoint(connection, CHECKPOINT)
+    upto = min(read_head(connection).position, after + _ROWS)
+    if not led or upto <= after:
+        return 0
+    part = archived_at(connection, after + 1)
+    if part is None:
+        driver.execute(
+            "INSERT INTO subject_position SELECT coalesce(subject, %(definitions)s::uuid) AS subject, position FROM log"
+            " WHERE position > %(after)s AND position <= %(upto)s"
+            " AND (subject IS NOT NULL OR starts_with(topic, %(prefix)s) OR topic = %(applied)s)"
+            " ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+            {
+                "definitions": DEFINITIONS,
+                "prefix": TOPIC_PREFIX,
+                "applied": APPLIED,
+                "after": after,
+                "upto": upto,
+            },
+        )
+    else:
+        upto = min(upto, part.last)
+        found = [
+            (row.subject or DEFINITIONS, row.position)
+            for row in part.rows(after + 1, upto, _ROWS)
+            if row.subject is not None or row.topic.startswith(TOPIC_PREFIX) or row.topic == APPLIED
+        ]
+        driver.execute(
+            "INSERT INTO subject_position SELECT * FROM unnest(%s::text[]::uuid[], %s::bigint[])"
+            " ON CONFLICT DO NOTHING",
+            ([subject for subject, _ in found], [position for _, position in found]),
+        )
+    move_checkpoint(connection, CHECKPOINT, after, upto)
+    return upto - after
+
+
+def positions_of(
+    connection: Connection, subjects: Collection[str], *, before: int | None = None, limit: int
+) -> list[int]:
+    """Where at most `limit` rows of these subjects stand, the newest first, below `before` where that is given.
+
+    Raises `IndexBehindError`.
+    """
+    indexed = read_checkpoint(connection, CHECKPOINT)
+    head = read_head(connection).position
+    if indexed < head and archived_at(connection, indexed + 1) is not None:
+        raise IndexBehindError(
+            f"the log is being indexed by person, and that has come to position {indexed:,} of {head:,};"
+            " ask again later"
+        )
+    rows = driver_of(connection).execute(
+        "SELECT position FROM ("
+        " SELECT position FROM subject_position"
+        " WHERE subject = ANY(%(subjects)s::text[]::uuid[]) AND position < %(before)s"
+        " UNION ALL"
+        " SELECT position FROM log WHERE position > %(indexed)s AND position < %(before)s"
+        " AND coalesce(subject, CASE WHEN starts_with(topic, %(prefix)s) OR topic = %(applied)s"
+        " THEN %(definitions)s::uuid END) = ANY(%(subjects)s::text[]::uuid[])"
+        ") AS found ORDER BY position DESC LIMIT %(limit)s",
+        {
+            "subjects": list(subjects),
+            "before": head + 1 if before is None else before,
+            "indexed": indexed,
+            "prefix": TOPIC_PREFIX,
+            "applied": APPLIED,
+            "definitions": DEFINITIONS,
+            "limit": limit,
+        },
+    )
+    return [position for (position,) in rows]

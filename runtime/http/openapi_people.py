@@ -1,0 +1,88 @@
+"""The document's paths of people: who they are, were, what happened, and their erasure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.http.openapi_parts import (
+    API_TOKEN,
+    OBJECT,
+    TEXT,
+    UNAUTHORIZED,
+    answer,
+    path_value,
+    problem,
+    query_value,
+)
+from runtime.timeline import MOST, PAGE
+
+_NOBODY = "nobody is known by this identifier"
+
+
+def people_paths() -> dict[str, Any]:
+    """By path."""
+    unavailable = {"503": problem("the store does not answer")}
+    refused = {"401": problem(UNAUTHORIZED), "404": problem(_NOBODY)} | unavailable
+    number = {"type": "integer", "minimum": 1}
+    who = path_value("who")
+    return {
+        "/v1/profiles/{who}": {
+            "parameters": who,
+            "get": {
+                "summary": "What is known of the person that KIND:VALUE names, now or as of a position or a time",
+                "security": API_TOKEN,
+                "parameters": [query_value("as_of", TEXT)],
+                "responses": {
+                    "200": answer("the profile, as of a position", OBJECT),
+                    "422": problem("no position and no time, or more records than are folded for an answer"),
+                    **refused,
+                },
+            },
+            "delete": {
+                "summary": "Ask that this person be erased",
+                "security": API_TOKEN,
+                "responses": {"202": answer("it is asked for in the log", OBJECT), **refused},
+            },
+        },
+        "/v1/profiles/{who}/timeline": {
+            "parameters": who,
+            "get": {
+                "summary": "All that the log holds of a person, the newest first",
+                "security": API_TOKEN,
+                "parameters": [
+                    query_value("before", number),
+                    query_value("limit", number | {"maximum": MOST, "default": PAGE}),
+                ],
+                "responses": {
+                    "200": answer("a page of records; `next` is `before` of the page after it", OBJECT),
+                    "422": problem("a number that is none, or out of range"),
+                    **refused,
+                },
+            },
+        },
+        "/v1/profiles/{who}/attributes/{name}": {
+            "parameters": [*who, *path_value("name")],
+            "get": {
+                "summary": "Every value that was ever said of an attribute, the one that holds first",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("the values, each with what ranks it", OBJECT),
+                    "422": problem("more records than are folded for an answer"),
+                    **refused,
+                },
+            },
+        },
+        "/v1/erasures/{id}": {
+            "parameters": path_value("id"),
+            "get": {
+                "summary": "What has been done of an erasure",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("the certificate, as it stands now", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no such erasure, or the pipeline has not come to it yet"),
+                    **unavailable,
+                },
+            },
+        },
+    }

@@ -1,0 +1,133 @@
+"""One person's records and what was declared at the time, as the log has them: enough to fold the person again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from adapters.log.chain import first_position_at
+from adapters.log.read import first_moving_from, read_positions, time_before
+from adapters.projections.definitions import DefinitionChange
+from adapters.projections.people import load_gone, load_graph, load_profiles
+from adapters.projections.subjects import DEFINITIONS, positions_of
+from adapters.quarantine import left_out
+from domain.identity_rules import DEFAULT_RULES
+from domain.profiles import nodes
+from domain.records import RECORD_TYPES, Identifier, Record, Row, node_id, record_of
+from runtime.errors import TooMuchPastError
+from runtime.rebuild.fold import ShardFold
+from runtime.rebuild.plans import Plans, change_at
+from runtime.rebuild.scan import SUBJECT_BYTES, Kind
+
+#: Rows of the log that one person's past may have, to be folded for an answer.
+MOST_ROWS: Final = 20_000
+_INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
+
+ChangeOf = Callable[[Row], DefinitionChange]
+
+
+class Said(NamedTuple):
+    """An inbound record that can be read, and its row."""
+
+    row: Row
+    record: Record
+
+
+class Past(NamedTuple):
+    """The records that one person's state can depend on, in order, up to a position; the nodes that they name; and the
+    plans that were in force."""
+
+    records: Sequence[Said]
+    nodes: Collection[str]
+    plans: Plans
+
+
+def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -> Past:
+    """Collects what a node's person can depend on: its records, those of everybody that they name, and so on.
+
+    Raises `TooMuchPastError` and `IndexBehindError`.
+    """
+    known: set[str] = set()
+    records: list[Said] = []
+    waiting = _with_people(connection, {node})
+    while waiting:
+        room = MOST_ROWS - len(records)
+        places = positions_of(connection, waiting, before=upto + 1, limit=room + 1)
+        if len(places) > room:
+            raise TooMuchPastError(
+                f"this person, and whom their identifiers lead to, have more than {MOST_ROWS:,} records; `roundtrip"
+                " rebuild --as-of` folds everybody's"
+            )
+        found = [said for row in read_positions(connection, places) if (said := _said(row)) is not None]
+        records += found
+        known |= waiting
+        named = {node for said in found for node in _nodes(said.record)}
+        waiting = _with_people(connection, named - known) - known
+    records.sort(key=lambda said: said.row.position)
+    return Past(records, known, plans_upto(connection, upto, change_of))
+
+
+def plans_upto(connection: Connection, upto: int, change_of: ChangeOf) -> Plans:
+    """What was declared up to a position."""
+    places = positions_of(connection, [DEFINITIONS], before=upto + 1, limit=2**31)
+    return Plans([change_at(row, change_of) for row in read_positions(connection, places)])
+
+
+def folded(connection: Connection, past: Past, upto: int) -> ShardFold:
+    """The state of these people at a position."""
+    first, last = (past.records[0].row.position, past.records[-1].row.position) if past.records else (1, 0)
+    apart = left_out(connection, first - 1, last)
+    fold = ShardFold(past.plans, _AskedLog(connection), upto, load_gone(connection, past.nodes), apart)
+    for row, _ in past.records:
+        state = (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state
+        fold.take(row.position, row.recorded_at, Kind.RECORD, state)
+    fold.finish()
+    return fold
+
+
+class _AskedLog:
+    """The log's time, asked of the log itself."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._first_at: dict[int, int] = {}
+
+    def first_at(self, time: int) -> int:
+        found: int | None = self._first_at.get(time)
+        if found is None:
+            found = first_moving_from(self._connection, first_position_at(self._connection, time))
+            assert found is not None, "no timer fires before a row has moved the log's time"
+            self._first_at[time] = found
+        return found
+
+    def before(self, position: int) -> int:
+        return time_before(self._connection, position)
+
+
+def _said(row: Row) -> Said | None:
+    if row.erased or not row.topic.startswith(_INBOUND):
+        return None
+    try:
+        return Said(row, record_of(row.state))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # The pipeline has left it out.
+        return None
+
+
+def _nodes(record: Record) -> set[str]:
+    """Whom a record can name, whatever was declared: a vendor's id may be of a declared kind too."""
+    found = set()
+    for identifier in record.identifiers:
+        if not DEFAULT_RULES.blocked(identifier):
+            kind = identifier.kind.removeprefix(f"{record.feed}.")
+            found |= {node_id(identifier), node_id(Identifier(kind, identifier.value))}
+    return found
+
+
+def _with_people(connection: Connection, of: Collection[str]) -> set[str]:
+    """These nodes, and all those of the people whom they lead to now."""
+    profiles = load_profiles(connection, set(load_graph(connection, of).values()))
+    return {*of, *profiles, *(node for profile in profiles.values() for node in nodes(profile))}

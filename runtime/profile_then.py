@@ -1,0 +1,77 @@
+"""A person as they were, and what was ever said of them: folded again from the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine
+
+from adapters.log.read import time_before
+from adapters.projections.checkpoint import read_checkpoint
+from domain.profiles import nodes
+from domain.records import dig, node_id
+from runtime.log_tail import place_of
+from runtime.past import ChangeOf, folded, past_of
+from runtime.pipeline import CHECKPOINT
+from runtime.profiles import NobodyError, identifier_of, person_of, shown_profile
+from runtime.times import written
+
+_body = msgspec.json.Decoder().decode
+
+
+def show_profile_then(engine: Engine, said: str, place: str, change_of: ChangeOf) -> dict[str, Any]:
+    """As `show_profile`, as it was at a position of the log, or right before a time (RFC 3339): folded again from the
+    person's records alone, with what was declared then.
+
+    Raises `NobodyError`, `PlaceError` and `TooMuchPastError`.
+    """
+    node = node_id(identifier_of(said))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        asked = place_of(connection, place) - (0 if place.isdecimal() else 1)
+        position = min(asked, read_checkpoint(connection, CHECKPOINT))
+        past = past_of(connection, node, position, change_of)
+        fold = folded(connection, past, position)
+        now = time_before(connection, position + 1)
+    profile = fold.profiles.get(fold.state.graph.get(node, ""))
+    if profile is None:
+        raise NobodyError(f"nobody was known by this identifier at position {position:,}")
+    compiled = past.plans.at(position + 1).audiences
+    traits = compiled.values(compiled.traits, profile.conditions, now)
+    return {"position": position, "at": written(now), **shown_profile(profile, traits)}
+
+
+def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) -> dict[str, Any]:
+    """Every value that a person's records have said of an attribute, the one that holds first: by the feed's priority
+    then, the source's time, and the position.
+
+    Raises `NobodyError` and `TooMuchPastError`.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        profile = person_of(connection, said)
+        position = read_checkpoint(connection, CHECKPOINT)
+        past = past_of(connection, profile.id, position, change_of)
+    theirs = {profile.id, *nodes(profile)}
+    values = []
+    for row, record in past.records:
+        traits = dig(_body(record.body), record.traits_at) if record.traits_at else {}
+        if name in traits and row.subject in theirs:
+            priority = past.plans.at(row.position).priorities.get(record.feed, 0)
+            at = min(record.occurred_at, row.recorded_at)
+            values.append(((priority, at, row.position), record.feed, traits[name]))
+    ranked = sorted(values, key=lambda one: one[0], reverse=True)
+    return {
+        "attribute": name,
+        "position": position,
+        "values": [
+            {
+                "value": value,
+                "feed": feed,
+                "priority": priority,
+                "occurred_at": written(at),
+                "position": place,
+                "holds": number == 0,
+            }
+            for number, ((priority, at, place), feed, value) in enumerate(ranked)
+        ],
+    }
