@@ -27,3 +27,7 @@ class SettingsError(Mendable, ValueError):
 
 class TooMuchPastError(Mendable):
     """Of this person, and whom their identifiers lead to, there are more records than are folded for an answer."""
+
+
+class TraceError(Mendable, LookupError):
+    """What was given leads to no person's row. The message says what to give instead."""

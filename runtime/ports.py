@@ -71,6 +71,7 @@ class Ports:
     profile: Callable[[str, str | None], Awaitable[dict[str, Any]]]
     timeline: Callable[[str, int | None, int], Awaitable[dict[str, Any]]]
     attribute: Callable[[str, str], Awaitable[dict[str, Any]]]
+    trace: Callable[[str], Awaitable[dict[str, Any]]]
     erase: Callable[[str], Awaitable[str]]
     certificate: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""

@@ -40,6 +40,7 @@ from runtime.settings import Settings
 from runtime.signals import stop_on_signals
 from runtime.status import read_status
 from runtime.timeline import show_timeline
+from runtime.trace import trace
 from runtime.workspace_view import view_of
 
 #: How long a changed definition may take to hold at the door, in seconds.
@@ -115,6 +116,9 @@ class _Door:
 
         with open_definitions(self._url) as definitions:
             return show_attribute(self._engine, who, name, definitions.change_of)
+
+    async def trace(self, which: str) -> dict[str, Any]:
+        return await self._asking(lambda said: trace(self._engine, said), which)
 
     async def erase(self, who: str) -> str:
         return await self._asking(self._erase, who)
@@ -195,6 +199,7 @@ async def run_serve(
         profile=door.profile,
         timeline=door.timeline,
         attribute=door.attribute,
+        trace=door.trace,
         erase=door.erase,
         certificate=door.certificate,
         public_url=settings.public_url,

@@ -72,6 +72,20 @@ def people_paths() -> dict[str, Any]:
                 },
             },
         },
+        "/v1/trace/{id}": {
+            "parameters": path_value("id"),
+            "get": {
+                "summary": "The whole circle of an outbound record, by its id, or of a row, by its position",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("the steps as a tree, each with when and what it is known by", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no person's row"),
+                    "422": problem("more records than are read for an answer"),
+                    **unavailable,
+                },
+            },
+        },
         "/v1/erasures/{id}": {
             "parameters": path_value("id"),
             "get": {

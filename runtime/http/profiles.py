@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from adapters.projections.subjects import IndexBehindError
 from feeds.feed import InvalidError, Problem
-from runtime.errors import TooMuchPastError
+from runtime.errors import TooMuchPastError, TraceError
 from runtime.http.admin import guarded
 from runtime.http.problems import problem
 from runtime.log_tail import PlaceError
@@ -37,7 +37,11 @@ def profile_routes(ports: Ports) -> list[Route]:
         who, name = request.path_params["who"], request.path_params["name"]
         return await _answer(request, ports.attribute(who, name))
 
+    async def trace(request: Request) -> Response:
+        return await _answer(request, ports.trace(request.path_params["id"]))
+
     return [
+        Route("/v1/trace/{id}", guarded(ports, trace), methods=["GET"]),
         Route("/v1/profiles/{who:path}/timeline", guarded(ports, timeline), methods=["GET"]),
         Route("/v1/profiles/{who:path}/attributes/{name}", guarded(ports, attribute), methods=["GET"]),
         Route("/v1/profiles/{who:path}", guarded(ports, show), methods=["GET"]),
@@ -47,7 +51,7 @@ def profile_routes(ports: Ports) -> list[Route]:
 async def _answer(request: Request, asked: Awaitable[dict[str, Any]]) -> Response:
     try:
         shown = await asked
-    except NobodyError as error:
+    except (NobodyError, TraceError) as error:
         return problem(request, 404, str(error))
     except TooMuchPastError as error:
         return problem(request, 422, str(error))

@@ -109,6 +109,22 @@ def test_who_somebody_was_and_what_happened_is_told_by_api_and_command(roundtrip
     )
 
 
+def test_a_row_is_traced_to_what_followed_from_it_by_the_api(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    send(roundtrip, {"type": "track", "event": "Order Completed", "messageId": run, "userId": run})
+    place = ask(roundtrip, f"user_id:{run}").json()["created"]
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    answer = roundtrip.http.get(f"/v1/trace/{place}", headers=token)
+    assert answer.status_code == 200, answer.text
+    circle = answer.json()["circle"]
+    assert (circle["what"], circle["name"], circle["position"]) == ("record", "Order Completed", place)
+    assert [(one["what"], one["name"]) for one in circle["then"]] == [("entered", "buyers")]
+    for nothing in (uuid4(), 2**60, "x"):
+        refused = roundtrip.http.get(f"/v1/trace/{nothing}", headers=token)
+        assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json")
+    assert roundtrip.http.get(f"/v1/trace/{place}").status_code == 401
+
+
 def command(roundtrip: Roundtrip, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     said = subprocess.run(
         [sys.executable, "-m", "runtime.cli", "profile", *words],

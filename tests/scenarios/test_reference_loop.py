@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -52,6 +54,41 @@ def test_a_rebuild_from_the_log_alone_equals_what_is_live(home: Path, told: str)
     for projection in ("identity", "profile", "membership", "outbound", "definition"):
         assert f"{projection}: " in output
     assert output.count("equal") == 5
+
+
+def test_a_retargeting_is_traced_back_to_what_the_person_did_first(home: Path, told: str) -> None:
+    code, output = roundtrip(
+        home, "deliveries", "list", "--status", "delivered", "--connection", "retargeting"
+    )
+    assert code == 0, output
+    ads = next(json.loads(line) for line in output.splitlines() if line.startswith("{"))
+    code, output = roundtrip(home, "trace", ads["id"], "--json")
+    assert code == 0, output
+    found = json.loads(output)
+    way = _way(found["circle"], found["place"])
+    assert [step["what"] for step in way] == ["record", "entered", "sent", "record", "entered", "sent"]
+    pushed, answered, asked = way[2], way[3], way[5]
+    assert answered["answers"] == pushed["id"]
+    assert answered["inferred"] is False
+    assert asked["id"] == ads["id"]
+    assert [step["at"] for step in way] == sorted(step["at"] for step in way)
+    assert any(step["name"] == "delivered by retargeting" for step in asked["then"])
+    code, output = roundtrip(home, "trace", ads["id"])
+    assert code == 0, output
+    assert "←" in output and "sent by retargeting" in output
+    code, output = roundtrip(home, "trace", "that one")
+    assert code == 2
+    assert "is neither an outbound record's id nor a position" in output
+
+
+def _way(branch: dict[str, Any], place: int) -> list[dict[str, Any]]:
+    """The steps from the root to the one at a place; empty where it is not below."""
+    if branch["position"] == place:
+        return [branch]
+    for one in branch["then"]:
+        if way := _way(one, place):
+            return [branch, *way]
+    return []
 
 
 def test_a_rebuild_names_what_differs(home: Path, told: str) -> None:
