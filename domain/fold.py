@@ -16,6 +16,7 @@ from domain.audiences.evaluation import Event, Person
 from domain.erasure import EraseRequest, Erasure, erase
 from domain.forwarding import Forwarding, Happening, forward
 from domain.identity_rules import leader_of
+from domain.mirrors import hear
 from domain.profiles import (
     Membership,
     Profile,
@@ -115,8 +116,12 @@ class Fold:
             if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
         data_changed = bool(touched) or (body is not None and name in self._traits.events)
-        if record.traits_at:
-            traits = dig(body if body is not None else _body(record.body), record.traits_at)
+        if record.traits_at or record.traits:
+            traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
+            pairs = self.plan.pairs.get(record.feed)
+            if pairs:
+                traits, moved = hear(profile.mirrors, pairs, record, traits)
+                data_changed = data_changed or moved
             priority = self.plan.priorities.get(record.feed, 0)
             fresh = set_attributes(profile, traits, priority, occurred_at, row.position)
             if fresh:

@@ -6,13 +6,14 @@ history is asked, so that a merge rewrites nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from domain.derived import event_name
 from domain.identity_rules import Rules
+from domain.mirrors import Pair, attributes_of
 from domain.records import Identifier, Record, dig, node_id
 
 _body: Final = msgspec.json.Decoder().decode
@@ -70,18 +71,19 @@ def anchor(record: Record, graph: Mapping[str, str], rules: Rules) -> str | None
 
 
 def history_of(
-    record: Record, position: int, recorded_at: int, node: str, priority: int
+    record: Record, position: int, recorded_at: int, node: str, priority: int, pairs: Sequence[Pair] = ()
 ) -> Iterator[HistoryRow]:
-    """The rows that a record is in the history. What it says of the future is taken as of its receipt."""
+    """The rows that a record is in the history. What it says of the future is taken as of its receipt; `pairs` are
+    the connections whose fields its feed brings back."""
     at = min(record.occurred_at, recorded_at)
     body = None
     if record.type in ("track", "page", "screen"):
         body = _body(record.body)
         properties = dig(body, record.properties_at) | record.properties
         yield HappenedRow(position, recorded_at, at, node, record.feed, event_name(record), properties)
-    if record.traits_at:
-        traits = dig(body if body is not None else _body(record.body), record.traits_at)
-        for name, value in traits.items():
+    if record.traits_at or record.traits:
+        traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
+        for name, value in attributes_of(pairs, record, traits).items():
             yield AttributeRow(position, recorded_at, at, node, priority, name, value)
     for purpose, given in record.consent.items():
         yield ConsentRow(position, recorded_at, at, node, purpose, given)

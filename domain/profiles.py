@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from domain.audiences.evaluation import CompiledAudiences
+from domain.mirrors import Mirror, merge_mirrors
 from domain.records import Identifier, node_id
 
 #: Attributes of one profile; further names are not taken in (docs/reference/limits.md).
@@ -51,7 +52,7 @@ class Profile(msgspec.Struct, array_like=True):
 
     `conditions` is the audiences' state, `dues` says at which log time which audience has to be looked at
     again, `routed` holds per connection the fields that its destination was last told of, `heard` those that went along
-    with the last event.
+    with the last event. `mirrors` holds per connection what a destination in which people work holds of its fields.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -66,6 +67,7 @@ class Profile(msgspec.Struct, array_like=True):
     dues: dict[str, int] = {}
     routed: dict[str, dict[str, Any]] = {}
     heard: dict[str, dict[str, Any]] = {}
+    mirrors: dict[str, dict[str, Mirror]] = {}
 
     @property
     def due(self) -> int | None:
@@ -164,6 +166,7 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
         elder.routed.setdefault(connection, fields)
     for connection, fields in younger.heard.items():
         elder.heard[connection] = {**fields, **elder.heard.get(connection, {})}
+    merge_mirrors(elder.mirrors, younger.mirrors)
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

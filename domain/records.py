@@ -32,8 +32,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `occurred_at` is the source's time in microseconds since the epoch, not yet clamped.
     `body` is the source's item, byte for byte. `properties_at` and `traits_at` are paths into it, parts
-    joined by dots (`"context.traits"`), empty where it has none. `properties` holds values that a feed had
-    to translate from the vendor's words into ours; they win over those in the body. `consent` maps a
+    joined by dots (`"context.traits"`), empty where it has none. `properties` and `traits` hold values that a feed
+    had to translate from the vendor's words into ours; they win over those in the body. `consent` maps a
     purpose to given or refused. `violations` is what a tracking plan has against a record that it lets pass: a
     pointer and a schema's keyword each.
     """
@@ -48,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     properties_at: str = ""
     traits_at: str = ""
     properties: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
     consent: dict[str, bool] = {}
     violations: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from domain.audiences.splits import in_share
 from domain.mapping import Mapped, value_of
+from domain.mirrors import alike, tell
 from domain.outbound import Change
 from domain.profiles import Profile, consented
 
@@ -22,7 +23,8 @@ HELD_OUT: Final = "in the audience's holdout"
 class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
     outbound records form a batch, `holdout` the percent of the audience that is not told to anybody. `optional` are
-    fields that go along where they are known. `audience` is empty where events go out."""
+    fields that go along where they are known. `audience` is empty where events go out. `mirrored` are fields that
+    people may change at the destination, which its paired feed then tells."""
 
     connection: str
     audience: str
@@ -32,6 +34,7 @@ class Destination(NamedTuple):
     max_batch: int
     holdout: float = 0
     optional: frozenset[str] = frozenset()
+    mirrored: frozenset[str] = frozenset()
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -73,6 +76,8 @@ def route(
     if member and held_out(profile, destination):
         missing = HELD_OUT
     wanted = fields if member and not missing else None
+    if told is not None and wanted is not None and _same_but_mirrored(destination, told, wanted):
+        return _differences(profile, destination, told, wanted)
     if wanted == told:
         return [Withheld(destination, missing)] if missing else []
     decisions: list[Routed | Withheld] = []
@@ -81,10 +86,45 @@ def route(
         decisions.append(Routed(destination, "remove", told))
     if wanted is not None:
         profile.routed[name] = wanted
+        _note(profile, destination, wanted)
         decisions.append(Routed(destination, "add", wanted))
     elif missing:
         decisions.append(Withheld(destination, missing))
     return decisions
+
+
+def _same_but_mirrored(destination: Destination, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return bool(destination.mirrored) and _others(destination, told) == _others(destination, wanted)
+
+
+def _others(destination: Destination, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in destination.mirrored}
+
+
+def _differences(
+    profile: Profile, destination: Destination, told: Mapping[str, Any], wanted: dict[str, Any]
+) -> list[Routed | Withheld]:
+    """Of fields that people change at the destination, those that it is known to hold do not go along: somebody may be
+    changing them there. What has lost its value here is emptied there."""
+    held = profile.mirrors.get(destination.connection, {})
+    news = {}
+    for name, field in destination.fields:
+        if name in destination.mirrored and (name in wanted or field.key in profile.attributes):
+            known = held[name].value if name in held else told.get(name)
+            value = wanted.get(name, "")
+            if not alike(known, value):
+                news[name] = value
+    profile.routed[destination.connection] = wanted
+    if not news:
+        return []
+    _note(profile, destination, news)
+    return [Routed(destination, "add", _others(destination, wanted) | news)]
+
+
+def _note(profile: Profile, destination: Destination, fields: Mapping[str, Any]) -> None:
+    told = {name: value for name, value in fields.items() if name in destination.mirrored}
+    if told:
+        tell(profile.mirrors.setdefault(destination.connection, {}), told)
 
 
 def held_out(profile: Profile, destination: Destination) -> bool:

@@ -9,6 +9,7 @@ from domain.audiences.evaluation import CompiledAudiences
 from domain.erasure import EraseRequest, Erasure
 from domain.forwarding import Forwardings
 from domain.identity_rules import DEFAULT_RULES, Rules
+from domain.mirrors import Pair
 from domain.profiles import Membership, Profile
 from domain.records import Entry, Identifier, Record, node_id
 from domain.routing import Destination
@@ -16,13 +17,15 @@ from domain.routing import Destination
 
 class Plan(NamedTuple):
     """What the workspace declares, ready for use: the audiences, each feed's priority, the
-    destinations of each audience, the rules that identities are resolved by, and who hears of events."""
+    destinations of each audience, the rules that identities are resolved by, who hears of events, and the connections
+    whose fields each feed brings back."""
 
     audiences: CompiledAudiences
     priorities: Mapping[str, int]
     destinations: Mapping[str, tuple[Destination, ...]]
     rules: Rules = DEFAULT_RULES
     forwardings: Forwardings = Forwardings()
+    pairs: Mapping[str, tuple[Pair, ...]] = {}
 
 
 class Inbound(NamedTuple):

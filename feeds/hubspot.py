@@ -7,7 +7,8 @@ before Roundtrip. `eventId` alone "is not guaranteed to be unique", so what is k
 object and its time together is one record.
 
 Nothing of a request to HubSpot comes back but `changeSource` and `sourceId`: a change that our own app made has
-`changeSource` INTEGRATION and our app's id, which the record's properties hold.
+`changeSource` INTEGRATION and our app's id, which the record's properties hold. A contact's property that was changed
+is an attribute of its name.
 """
 
 from __future__ import annotations
@@ -77,11 +78,24 @@ def _records(feed: str, item: Item) -> Iterator[Record]:
         identifiers=identifiers_of(_claims(feed, kind, said)),
         body=msgspec.Raw(item.raw),
         properties={name: said[name] for name in _ASKED if name in said} | engagement(kind),
+        traits=_changed(kind, said),
     )
 
 
+def _changed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
+    """The attribute that a change of a contact's property is."""
+    name = said.get("propertyName")
+    if not _of_contact(kind, said) or not isinstance(name, str) or "propertyValue" not in said:
+        return {}
+    return {name: said["propertyValue"]}
+
+
+def _of_contact(kind: str, said: dict[str, Any]) -> bool:
+    return kind.startswith("contact.") or said.get("objectTypeId") == _CONTACTS
+
+
 def _claims(feed: str, kind: str, said: dict[str, Any]) -> Iterator[tuple[str | None, Any]]:
-    if kind.startswith("contact.") or said.get("objectTypeId") == _CONTACTS:
+    if _of_contact(kind, said):
         yield vendors(feed, "contact", said.get("objectId"))
         if said.get("propertyName") in ("email", "phone"):
             yield said["propertyName"], said.get("propertyValue")

@@ -24,7 +24,7 @@ from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
 from domain.routing import Destination, Routed, route
 from domain.workspace import Connection, Workspace
-from runtime.definitions import destination_of, forwarding_of, plan_of
+from runtime.definitions import forwarding_of, plan_of
 from runtime.identity_rules import rules_of
 from runtime.profiles import NobodyError, log_time, person_of
 
@@ -83,8 +83,9 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
         except NobodyError as error:
             raise PreviewError(str(error)) from error
         now = log_time(connection)
-    destination = destination_of(name, declared, workspace.audiences[declared.audience].holdout)
-    traits = plan_of(workspace).audiences.values(destination.traits, profile.conditions, now)
+    plan = plan_of(workspace)
+    destination = next(d for d in plan.destinations[declared.audience] if d.connection == name)
+    traits = plan.audiences.values(destination.traits, profile.conditions, now)
     return preview_person(profile, destination, wire, config, traits)
 
 
@@ -130,12 +131,13 @@ def preview_person(
 ) -> Preview:
     """What routing would decide of this person now, and the requests that come of it. Of one whom the destination
     has been told of, with nothing new, what it would be told if it were not so. The profile stays as it is."""
-    asked = msgspec.structs.replace(profile, routed=dict(profile.routed))
+    mirrors = {connection: dict(held) for connection, held in profile.mirrors.items()}
+    asked = msgspec.structs.replace(profile, routed=dict(profile.routed), mirrors=mirrors)
     decisions = route(asked, destination, traits)
     why_not = ""
     if destination.connection in profile.routed and not decisions:
         why_not = "the destination has been told of this person already, and has nothing new to be told"
-        decisions = route(msgspec.structs.replace(profile, routed={}), destination, traits)
+        decisions = route(msgspec.structs.replace(asked, routed={}), destination, traits)
     routed = [(profile.latest, profile.id, one) for one in decisions if isinstance(one, Routed)]
     withheld = [one.reason for one in decisions if not isinstance(one, Routed)]
     if not routed:

@@ -24,6 +24,7 @@ from domain.settling import STREAM, applied_entry
 from domain.state import Plan
 from domain.workspace import Connection, Workspace
 from runtime.identity_rules import rules_of as rules_of
+from runtime.pairing import pairs_of
 
 
 class WorkspaceError(Mendable):
@@ -153,10 +154,15 @@ def plan_of(workspace: Workspace | None) -> Plan:
     """The workspace made ready for the pipeline."""
     if workspace is None:
         return Plan(compile_audiences({}), {}, {})
+    pairs = pairs_of(workspace)
+    mirrored = {pair.connection: frozenset(pair.fields) for several in pairs.values() for pair in several}
     destinations: dict[str, tuple[Destination, ...]] = {}
     for name, connection in workspace.connections.items():
         if connection.audience is not None:
-            destination = destination_of(name, connection, workspace.audiences[connection.audience].holdout)
+            holdout = workspace.audiences[connection.audience].holdout
+            destination = destination_of(name, connection, holdout)._replace(
+                mirrored=mirrored.get(name, frozenset())
+            )
             destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
     forwardings = (forwarding_of(name, one) for name, one in workspace.connections.items() if one.events)
     return Plan(
@@ -165,6 +171,7 @@ def plan_of(workspace: Workspace | None) -> Plan:
         destinations,
         rules_of(workspace),
         Forwardings(tuple(forwardings)),
+        pairs,
     )
 
 

@@ -25,6 +25,7 @@ from domain.erasure import ERASED, decode_erased
 from domain.history import HistoryRow, anchor, history_of
 from domain.records import RECORD_TYPES, Record, Row, node_id, record_of
 from runtime.definitions import Definitions, rules_of
+from runtime.pairing import pairs_of
 from runtime.pipeline import CHECKPOINT
 
 #: Rows of the log in one commit of the lake, unless `LINGER_S` comes first.
@@ -122,13 +123,15 @@ def history_rows(
     rules = rules_of(workspace)
     understood = [(row, rules.understood(record)) for row, record in records]
     graph = _graph(connection, [record for _, record in understood])
+    pairs = pairs_of(workspace)
     feeds = sorted({record.feed for _, record in understood})
     priorities = Priorities(connection, definitions, feeds)
     for row, record in understood:
         node = anchor(record, graph, rules)
         if node is not None:
             priority = priorities.at(record.feed, row.position)
-            yield from history_of(record, row.position, row.recorded_at, node, priority)
+            back = pairs.get(record.feed, ())
+            yield from history_of(record, row.position, row.recorded_at, node, priority, back)
 
 
 def _graph(connection: Connection, records: Sequence[Record]) -> Mapping[str, str]:

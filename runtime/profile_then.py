@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from adapters.log.read import time_before
 from adapters.projections.checkpoint import read_checkpoint
+from domain.mirrors import attributes_of
 from domain.profiles import nodes
 from domain.records import dig, node_id
 from runtime.log_tail import place_of
@@ -54,12 +55,19 @@ def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) ->
     theirs = {profile.id, *nodes(profile)}
     values = []
     for row, record in past.records:
+        if row.subject not in theirs or not (record.traits_at or record.traits):
+            continue
+        plan = past.plans.at(row.position)
         traits = dig(_body(record.body), record.traits_at) if record.traits_at else {}
-        if name in traits and row.subject in theirs:
-            priority = past.plans.at(row.position).priorities.get(record.feed, 0)
+        said_here = attributes_of(plan.pairs.get(record.feed, ()), record, traits | record.traits)
+        if name in said_here:
             at = min(record.occurred_at, row.recorded_at)
-            values.append(((priority, at, row.position), record.feed, traits[name]))
-    ranked = sorted(values, key=lambda one: one[0], reverse=True)
+            rank = (plan.priorities.get(record.feed, 0), at, row.position)
+            values.append((rank, record.feed, said_here[name]))
+    # What a two-way destination's snapshot repeats is no news, whatever its rank.
+    held = profile.attributes.get(name)
+    holds = held.position if held is not None else 0
+    ranked = sorted(values, key=lambda one: (one[0][2] == holds, one[0]), reverse=True)
     return {
         "attribute": name,
         "position": position,
@@ -70,8 +78,8 @@ def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) ->
                 "priority": priority,
                 "occurred_at": written(at),
                 "position": place,
-                "holds": number == 0,
+                "holds": place == holds,
             }
-            for number, ((priority, at, place), feed, value) in enumerate(ranked)
+            for (priority, at, place), feed, value in ranked
         ],
     }

@@ -63,8 +63,17 @@ def read_workspace(path: Path) -> Workspace:
 
 def _unpaired(workspace: Workspace, hop: Hop) -> str:
     """What is wrong where a hop's feed brings nothing back of what its connection sends."""
-    paired = connector(workspace.connections[hop.connection].connector).feeds
-    if hop.feed is None or not paired or workspace.feeds[hop.feed].format in paired:
+    declared = workspace.connections[hop.connection]
+    wire = connector(declared.connector)
+    paired = wire.feeds
+    if hop.feed is None or not paired:
+        return ""
+    if workspace.feeds[hop.feed].format in paired:
+        try:
+            if wire.own is not None:
+                wire.own(declared.settings)
+        except ValueError as error:
+            return f"connection '{hop.connection}': {error}"
         return ""
     return (
         f"what connection '{hop.connection}' sends comes back by a feed of the format"

@@ -107,6 +107,10 @@ class Connector(NamedTuple):
 
     `feeds` are the formats of feeds that bring engagement with what was sent back, `engagement` the events that they
     then say it in (`domain/engagement.py`).
+
+    Where people change at the destination what it was told, and a feed tells that, `own` gives, by the connection's
+    settings, the properties that such a record has where the change was made by this connection
+    (`domain/mirrors.py`). It raises `ValueError` naming the setting without which that cannot be told.
     """
 
     max_batch: int
@@ -120,6 +124,7 @@ class Connector(NamedTuple):
     transport: Way = "http"
     feeds: frozenset[str] = frozenset()
     engagement: frozenset[str] = frozenset()
+    own: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
 
 
 def passes(status: int) -> bool:

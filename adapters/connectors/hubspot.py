@@ -4,12 +4,14 @@ Source: developers.hubspot.com/docs/api-reference: crm/objects/contacts/batch/up
 gdpr/gdpr-delete-contact, error-handling; and HubSpot's own client (hubspot-api-client 12.0.0), by which a batch/upsert
 answers 207 with errors where each input has a trace id. That `context.objectWriteTraceId` tells which input an error
 is of is documented for batch/create. An upsert twice is as once. Fields: `email`, and any properties of contacts.
+
+People change contacts in HubSpot, which its webhooks tell; by the app's id it shows which change was this connection's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +44,7 @@ class _Reply(msgspec.Struct):
 
 def check(config: ConnectorConfig) -> None:
     """Raises `ValueError` naming the setting that is wrong."""
-    check_names(config, {"base_url", "membership_property"}, {"access_token"})
+    check_names(config, {"base_url", "membership_property", "app_id"}, {"access_token"})
     check_base_url(config, BASE_URL)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", str(config.settings.get("membership_property"))):
         raise wrong(
@@ -50,6 +52,18 @@ def check(config: ConnectorConfig) -> None:
             "settings.membership_property",
             "is missing or no name; give the internal name of a yes/no property of contacts",
         )
+    if not re.fullmatch(r"[0-9]{0,20}", str(config.settings.get("app_id", ""))):
+        raise wrong(config, "settings.app_id", "is no number; HubSpot shows the app's id beside its name")
+
+
+def own(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What HubSpot says of a change that this connection's app made. Raises `ValueError` where that is not known."""
+    if not settings.get("app_id"):
+        raise ValueError(
+            "settings.app_id is missing: without the id of the app that the access token is of, nobody can tell its"
+            " changes, which come back, from those that people make"
+        )
+    return {"changeSource": "INTEGRATION", "sourceId": str(settings["app_id"])}
 
 
 def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
@@ -132,5 +146,12 @@ _EXAMPLE: Final = Example(
 )
 
 CONNECTOR: Final = Connector(
-    MAX_BATCH, frozenset({"add", "remove", "delete"}), check, render, judge, example=_EXAMPLE
+    MAX_BATCH,
+    frozenset({"add", "remove", "delete"}),
+    check,
+    render,
+    judge,
+    example=_EXAMPLE,
+    feeds=frozenset({"hubspot"}),
+    own=own,
 )

@@ -175,6 +175,15 @@ def test_properties_can_be_asked_for_under_their_names() -> None:
     assert parsed("hubspot")[1].properties["sourceId"] == "54321"
 
 
+def test_a_contacts_changed_property_is_an_attribute_and_a_deals_is_not() -> None:
+    contact, deal = parsed("hubspot")
+    assert contact.traits == {"email": "ann@example.com"}
+    changed = {"subscriptionType": "deal.propertyChange", "propertyName": "amount", "propertyValue": "3"}
+    said = json.loads(EXAMPLES["hubspot"].body)[1] | changed
+    [deal] = feed_format("hubspot").parse("tool", payload(Example(json.dumps(said).encode(), {})))
+    assert deal.traits == {}
+
+
 def test_a_batch_of_mparticles_tells_attributes_and_consent_once() -> None:
     identify, *events = parsed("mparticle")
     assert dig(json.loads(bytes(identify.body)), identify.traits_at)["tier"] == "gold"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime.definitions import WorkspaceError
+from domain.mirrors import Pair
+from runtime.definitions import WorkspaceError, plan_of
 from runtime.workspace_file import read_workspace
 from runtime.workspace_plan import circles_of, notes_of
 
@@ -118,6 +119,43 @@ def test_a_mistaken_loop_is_refused_with_what_would_be_right(
     with pytest.raises(WorkspaceError, match=r"roundtrip\.yaml:[1-9]\d+: loops\.l") as refused:
         read(tmp_path, workspace(loops={"l": {"hops": [first]}}))
     assert told in str(refused.value)
+
+
+CRM = {
+    "connector": "hubspot",
+    "audience": "newcomers",
+    "fields": {
+        "email": "identifier.email",
+        "city": "attribute.town",
+        "token": {"from": "attribute.token", "hash": "sha256"},
+        "country": {"constant": "AT"},
+    },
+    "requires": ["email"],
+    "settings": {"membership_property": "is_new", "app_id": 54321},
+    "secrets": {"access_token": {"env": "KEY"}},
+}
+
+
+def with_crm(**settings: Any) -> dict[str, Any]:
+    said = workspace(loops={"l": {"hops": [hop(connection="sales", feed="crm")]}})
+    said["feeds"]["crm"] = {"format": "hubspot", "secret": {"env": "KEY"}}
+    said["connections"]["sales"] = CRM | {"settings": {"membership_property": "is_new"} | settings}
+    return said
+
+
+def test_a_crm_paired_with_its_feed_brings_back_what_is_an_attribute_as_it_was_sent(tmp_path: Path) -> None:
+    plan = plan_of(read(tmp_path, with_crm(app_id=54321)))
+    own = {"changeSource": "INTEGRATION", "sourceId": "54321"}
+    assert plan.pairs == {"crm": (Pair("sales", {"city": "town"}, own),)}
+    told = {one.connection: one.mirrored for one in plan.destinations["newcomers"]}
+    assert told == {"welcome": frozenset(), "sales": frozenset({"city"})}
+
+
+def test_a_crm_whose_changes_by_us_could_not_be_told_is_not_paired(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"loops\.l: connection 'sales': settings\.app_id is missing"):
+        read(tmp_path, with_crm())
+    with pytest.raises(WorkspaceError, match=r"settings\.app_id is no number"):
+        read(tmp_path, with_crm(app_id="my app"))
 
 
 def test_hops_may_not_follow_one_another_for_ever(tmp_path: Path) -> None:
