@@ -18,6 +18,7 @@ from domain.messages import (
     MergeRefused,
     ProfileCreated,
     ProfileMerged,
+    ProfileUnmerged,
     RoutingWithheld,
 )
 from domain.outbound import Outbound
@@ -48,6 +49,11 @@ def profile_created(profile: Profile, cause: int) -> Entry:
 def profile_merged(kept: str, gone: str, cause: int) -> Entry:
     body = ProfileMerged(kept, gone, cause)
     return _entry("profile.merged", kept, body, "merged", kept, gone, str(cause))
+
+
+def profile_unmerged(profile: str, parted: str, cause: int) -> Entry:
+    body = ProfileUnmerged(profile, parted, cause)
+    return _entry("profile.unmerged", parted, body, "unmerged", profile, parted, str(cause))
 
 
 def merge_refused(profile: Profile, identifier: Identifier, reason: str, cause: int) -> Entry:

@@ -21,6 +21,7 @@ from domain.profiles import (
     Membership,
     Profile,
     add_identifiers,
+    keep_apart,
     merge,
     nodes,
     set_attributes,
@@ -50,12 +51,13 @@ class Fold:
         self.derived: list[tuple[int, Entry]] = []
         self.routed: list[tuple[int, str, Routed]] = []
         self.erased: list[Erasure] = []
-        self._traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
+        self.unlinked: set[str] = set()
+        self.traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
 
     def fire(self, upto: int) -> None:
         """Fires every timer that falls due by this log time."""
         for profile in list(self.state.profiles.values()):
-            self._fire(profile, upto)
+            self.fire_of(profile, upto)
 
     def settle(self, profile: Profile, settling: Settling) -> None:
         """Looks at a person anew as a workspace takes effect. Every timer due by then has fired."""
@@ -75,7 +77,7 @@ class Fold:
         concerned = [*profile.memberships, *self._audiences_told(profile)]
         told = [audience for audience in concerned if audience in settling.told]
         self._route(profile, [*entered_or_left, *told], now, cause)
-        self._traits.await_changes(profile, now)
+        self.traits.await_changes(profile, now)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""
@@ -83,7 +85,13 @@ class Fold:
         entries = [entry for _, entry in self.derived]
         entries += derived.outbound(self.routed)
         return Outcome(
-            frozenset(self.changed), self.merged, self.links, self.memberships, entries, self.erased
+            frozenset(self.changed),
+            self.merged,
+            self.links,
+            self.memberships,
+            entries,
+            self.erased,
+            frozenset(self.unlinked),
         )
 
     def apply(self, row: Inbound) -> None:
@@ -97,7 +105,7 @@ class Fold:
         for identifier in record.identifiers:
             holder = graph.get(node_id(identifier))
             if holder is not None and profiles[holder].dues:
-                self._fire(profiles[holder], row.recorded_at)
+                self.fire_of(profiles[holder], row.recorded_at)
         profile, touched = self._person(row, record)
         if profile is None:
             return
@@ -115,7 +123,7 @@ class Fold:
                 happening = Happening(record.feed, name, occurred_at, properties)
             if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
-        data_changed = bool(touched) or (body is not None and name in self._traits.events)
+        data_changed = bool(touched) or (body is not None and name in self.traits.events)
         if record.traits_at or record.traits:
             traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
             pairs = self.plan.pairs.get(record.feed)
@@ -143,12 +151,12 @@ class Fold:
         for forwarding in forwardings:
             if forwarding.listens_to(happening):
                 self._forward(profile, forwarding, happening, row.recorded_at, row.position)
-        self._traits.await_changes(profile, row.recorded_at)
+        self.traits.await_changes(profile, row.recorded_at)
 
     def _forward(
         self, profile: Profile, forwarding: Forwarding, happening: Happening, now: int, position: int
     ) -> None:
-        traits = self._traits.values(forwarding.destination, profile, now)
+        traits = self.traits.values(forwarding.destination, profile, now)
         decision = forward(profile, forwarding, happening, traits)
         if isinstance(decision, Routed):
             # So that an erasure knows who was told of the person, and by what.
@@ -172,6 +180,8 @@ class Fold:
             profiles,
             self.plan.rules,
             leader,
+            row.position,
+            self.state.apart,
         )
         touched: tuple[str, ...] = ()
         if found.profile is None:
@@ -194,6 +204,8 @@ class Fold:
             for identifier in found.link:
                 node = node_id(identifier)
                 graph[node] = self.links[node] = profile.id
+                if node in self.state.apart:
+                    keep_apart(profile, node, self.state.apart[node])
         if found.profile is not None and found.link:
             self._route(profile, list(profile.memberships), row.recorded_at, row.position)
         return profile, touched
@@ -211,7 +223,7 @@ class Fold:
         """Takes a person out of the state, with all that is on its way for them."""
         profile = self.state.profiles.get(self.state.graph.get(request.node, ""))
         known = dict.fromkeys((*profile.routed, *profile.heard)) if profile else ()
-        told = [d for c in known if (d := self._destination(c)) is not None]
+        told = [d for c in known if (d := self.destination(c)) is not None]
         aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
         erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
         self.erased.append(erasure)
@@ -242,13 +254,13 @@ class Fold:
                 self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
         for connection, fields in told[gone.id].items():
             if kept.routed[connection] != fields:
-                destination = self._destination(connection)
+                destination = self.destination(connection)
                 if destination is not None and "remove" in destination.changes:
                     self.routed.append((position, gone.id, Routed(destination, "remove", fields)))
         self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
         return kept
 
-    def _fire(self, profile: Profile, upto: int) -> None:
+    def fire_of(self, profile: Profile, upto: int) -> None:
         """Fires the profile's timers up to a log time, each at its own time."""
         while (due := profile.due) is not None and due <= upto:
             names = [audience for audience, at in profile.dues.items() if at <= due]
@@ -261,7 +273,7 @@ class Fold:
             if fell_due(names):
                 changed += profile.memberships
             self._route(profile, changed, due, cause)
-            self._traits.await_changes(profile, due)
+            self.traits.await_changes(profile, due)
 
     def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
         """Looks at these audiences in dependency order; those that the person entered or left."""
@@ -297,17 +309,18 @@ class Fold:
     def _route(self, profile: Profile, audiences: Iterable[str], now: int, cause: int) -> None:
         for audience in dict.fromkeys(audiences):
             for destination in self.plan.destinations.get(audience, ()):
-                for decision in route(profile, destination, self._traits.values(destination, profile, now)):
+                for decision in route(profile, destination, self.traits.values(destination, profile, now)):
                     if isinstance(decision, Withheld):
                         self.derived.append((cause, derived.withheld(profile, decision, cause)))
                     else:
                         self.routed.append((cause, profile.id, decision))
 
     def _audiences_told(self, profile: Profile) -> list[str]:
-        destinations = (self._destination(connection) for connection in profile.routed)
+        destinations = (self.destination(connection) for connection in profile.routed)
         return [destination.audience for destination in destinations if destination is not None]
 
-    def _destination(self, connection: str) -> Destination | None:
+    def destination(self, connection: str) -> Destination | None:
+        """The destination of a connection that is declared."""
         audiences = (d for ds in self.plan.destinations.values() for d in ds)
         events = (forwarding.destination for forwarding in self.plan.forwardings.all)
         return next((d for d in chain(audiences, events) if d.connection == connection), None)

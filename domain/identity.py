@@ -8,11 +8,11 @@ profiles from running together: values that name nobody, kinds that join nobody,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from domain.identity_rules import Rules, leading
-from domain.profiles import Profile
+from domain.profiles import Profile, nodes
 from domain.records import Identifier, node_id
 
 BLOCKED_VALUE: Final = "the value is blocked: it names nobody"
@@ -21,6 +21,7 @@ OVER_LIMIT: Final = "a profile has at most {limit} of the kind {kind}"
 #: In place of a profile: the identifier was of somebody whose records are erased, as it was at that position.
 GONE: Final = ""
 WAS_ERASED: Final = "it belongs to a person who was erased"
+UNMERGED: Final = "it was unmerged from this person at position {position}; an alias call joins them again"
 JOINS_NOBODY: Final = "it belongs to another profile, and the kind {kind} joins none"
 
 
@@ -49,10 +50,14 @@ def resolve(
     profiles: Mapping[str, Profile],
     rules: Rules,
     leader: Identifier | None = None,
+    position: int = 0,
+    apart: Mapping[str, Mapping[str, int]] = {},
 ) -> Resolution:
     """Resolves a record's identifiers. `graph` maps node ids to profile ids, for every node known, and to
     `GONE`. `explicit` is for an alias call, which says itself that two are one. `leader` is the identifier
-    that the row's subject is; whosever record it is, that identifier is theirs. It must not be blocked."""
+    that the row's subject is; whosever record it is, that identifier is theirs. It must not be blocked.
+    `position` is the record's: an alias call joins again what was unmerged before it. `apart` says of nodes that
+    may be nobody's yet from which others they were unmerged."""
     usable: list[Identifier] = [i for i in identifiers if not rules.blocked(i)]
     if leader is None and (first := leading(usable, rules)) is not None:
         leader = usable[first]
@@ -66,7 +71,14 @@ def resolve(
     # Nearly every record: everything it names is known, and is one person's.
     if holders and holders[0] and holders.count(holders[0]) == len(holders):
         return Resolution(holders[0], (), (), refused)
-    return _Decision(usable, holders, explicit, profiles, rules).decide(refused)
+    return _Decision(usable, holders, explicit, profiles, rules, position, apart).decide(refused)
+
+
+class _Side(NamedTuple):
+    """Nodes that would become one person's together, and what they were unmerged from."""
+
+    nodes: frozenset[str]
+    apart: Mapping[str, Mapping[str, int]]
 
 
 class _Decision:
@@ -77,11 +89,17 @@ class _Decision:
         explicit: bool,
         profiles: Mapping[str, Profile],
         rules: Rules,
+        position: int,
+        apart: Mapping[str, Mapping[str, int]],
     ) -> None:
         self.pairs = list(zip(identifiers, holders, strict=True))
         self.explicit = explicit
         self.profiles = profiles
         self.rules = rules
+        self.position = position
+        self.apart = apart
+        #: Nearly nobody was ever unmerged.
+        self.unmerged = bool(apart) or any(profiles[holder].apart for holder in holders if holder)
 
     def decide(self, refused: tuple[Refusal, ...]) -> Resolution:
         owner = self._owner()
@@ -95,6 +113,8 @@ class _Decision:
             if identifier in link or (holder and (holder == owner or holder in merge)):
                 continue
             reason = self._refusal(identifier, holder, owner, counts)
+            if not reason and self.unmerged:
+                reason = self._unmerged(self._side(identifier, holder), self._sides(owner, merge, link))
             if reason:
                 refusals.append(Refusal(identifier, reason))
             elif holder is None:
@@ -112,11 +132,39 @@ class _Decision:
         ranked = sorted(others, key=lambda pair: self.rules.kind(pair[0].kind).priority)
         ranked = [*self.pairs[:1], *ranked]
         for number, (_, holder) in enumerate(ranked):
-            if not holder or self._contradicts(holder, [i for i, _ in ranked[:number]]):
+            before = [i for i, _ in ranked[:number]]
+            if not holder or self._contradicts(holder, before):
+                continue
+            if self.unmerged and self._unmerged(self._side(None, holder), self._sides(None, (), before)):
                 continue
             if number == 0 or not self._full(holder, ranked[0]):
                 return holder
         return None
+
+    def _side(self, identifier: Identifier | None, holder: str | None) -> _Side:
+        """Whom an identifier would bring along: all of its holder, or itself."""
+        if holder:
+            profile = self.profiles[holder]
+            return _Side(frozenset(nodes(profile)), profile.apart)
+        node = node_id(identifier) if identifier is not None else ""
+        return _Side(frozenset((node,)), {node: self.apart[node]} if node in self.apart else {})
+
+    def _sides(self, owner: str | None, merge: Sequence[str], link: Iterable[Identifier]) -> list[_Side]:
+        holders = [owner, *merge] if owner is not None else [*merge]
+        return [*(self._side(None, holder) for holder in holders), *(self._side(one, None) for one in link)]
+
+    def _unmerged(self, side: _Side, others: Iterable[_Side]) -> str:
+        """Why a side cannot join these: one of its nodes was unmerged from one of theirs, and this record is no alias
+        call that says otherwise since."""
+        for other in others:
+            for ours, theirs in ((side, other), (other, side)):
+                places = [
+                    at for away in ours.apart.values() for node, at in away.items() if node in theirs.nodes
+                ]
+                last = max(places, default=0)
+                if last and not (self.explicit and self.position > last):
+                    return UNMERGED.format(position=last)
+        return ""
 
     def _joins(self, pairs: Sequence[tuple[Identifier, str | None]]) -> bool:
         return any(self.rules.kind(identifier.kind).merges for identifier, _ in pairs)

@@ -21,6 +21,14 @@ class ProfileMerged(msgspec.Struct, frozen=True):
     cause: int
 
 
+class ProfileUnmerged(msgspec.Struct, frozen=True):
+    """`parted` turned out to be another person than `profile`, of which it was a part, and is one of its own."""
+
+    profile: str
+    parted: str
+    cause: int
+
+
 class MergeRefused(msgspec.Struct, frozen=True):
     """An identifier was not taken for this person's: `identifier` is its node, `reason` the rule."""
 

@@ -53,6 +53,7 @@ class Profile(msgspec.Struct, array_like=True):
     `conditions` is the audiences' state, `dues` says at which log time which audience has to be looked at
     again, `routed` holds per connection the fields that its destination was last told of, `heard` those that went along
     with the last event. `mirrors` holds per connection what a destination in which people work holds of its fields.
+    `apart` says of a node of the person's which others it was unmerged from, and where.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -68,6 +69,7 @@ class Profile(msgspec.Struct, array_like=True):
     routed: dict[str, dict[str, Any]] = {}
     heard: dict[str, dict[str, Any]] = {}
     mirrors: dict[str, dict[str, Mirror]] = {}
+    apart: dict[str, dict[str, int]] = {}
 
     @property
     def due(self) -> int | None:
@@ -89,6 +91,13 @@ def add_identifiers(profile: Profile, identifiers: Iterable[Identifier], positio
             values[value] = position
             new = True
     return new
+
+
+def keep_apart(profile: Profile, node: str, others: Mapping[str, int]) -> None:
+    """Notes from which nodes one of the person's was unmerged; of several times the last one counts."""
+    held = profile.apart.setdefault(node, {})
+    for other, position in others.items():
+        held[other] = max(position, held.get(other, 0))
 
 
 def set_attributes(
@@ -167,6 +176,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
     for connection, fields in younger.heard.items():
         elder.heard[connection] = {**fields, **elder.heard.get(connection, {})}
     merge_mirrors(elder.mirrors, younger.mirrors)
+    for node, others in younger.apart.items():
+        keep_apart(elder, node, others)
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

@@ -42,11 +42,13 @@ class Inbound(NamedTuple):
 class State(NamedTuple):
     """What a step works on, and changes in place: `graph` maps node ids to profile ids for every identifier
     of the batch that is known; `profiles` holds those profiles, and every profile with a timer due. `gone` says
-    below which position a node was somebody's whose records are erased, for a replay."""
+    below which position a node was somebody's whose records are erased, for a replay; `apart` says of nodes that are
+    nobody's yet from which others they were unmerged."""
 
     graph: dict[str, str]
     profiles: dict[str, Profile]
     gone: Mapping[str, int] = {}
+    apart: Mapping[str, Mapping[str, int]] = {}
 
 
 class MembershipChange(NamedTuple):
@@ -60,7 +62,7 @@ class MembershipChange(NamedTuple):
 class Outcome(NamedTuple):
     """What a step has changed besides the state: the profiles to save, those that merged into others, the
     graph's new links, membership changes in order, the records that follow, in order, and who was erased: their
-    records come after all others."""
+    records come after all others. `unlinked` are nodes that are nobody's any more."""
 
     changed: frozenset[str]
     merged: Mapping[str, str]
@@ -68,6 +70,7 @@ class Outcome(NamedTuple):
     memberships: Sequence[MembershipChange]
     entries: Sequence[Entry]
     erased: Sequence[Erasure] = ()
+    unlinked: frozenset[str] = frozenset()
 
 
 def nodes_of(rows: Iterable[Inbound]) -> set[str]:

@@ -16,12 +16,14 @@ from domain.messages import (
     MergeRefused,
     ProfileCreated,
     ProfileMerged,
+    ProfileUnmerged,
     PutAside,
     RoutingWithheld,
 )
 from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Record
 from domain.settling import WorkspaceApplied
+from domain.unmerge import SubjectUnmerged, UnmergeRefused, UnmergeRequest
 
 Schema = dict[str, Any]
 
@@ -73,6 +75,9 @@ CHANNELS: Final = (
     Channel("roundtrip.log.audience.exited", _LOG, MembershipChanged, "somebody left an audience"),
     Channel("roundtrip.log.profile.created", _LOG, ProfileCreated, "somebody was seen first"),
     Channel("roundtrip.log.profile.merged", _LOG, ProfileMerged, "two profiles are one person"),
+    Channel(
+        "roundtrip.log.profile.unmerged", _LOG, ProfileUnmerged, "a profile was another person after all"
+    ),
     Channel("roundtrip.log.identity.merge_refused", _LOG, MergeRefused, "a guard refused an identifier"),
     Channel("roundtrip.log.routing.withheld", _LOG, RoutingWithheld, "a member is not told of, and why"),
     Channel("roundtrip.log.outbound.requested", _LOG, Outbound, "a connection is to tell its destination"),
@@ -82,6 +87,9 @@ CHANNELS: Final = (
     ),
     Channel("roundtrip.log.subject.erase_requested", _LOG, EraseRequest, "somebody is to be erased"),
     Channel("roundtrip.log.subject.erased", _LOG, SubjectErased, "somebody is erased"),
+    Channel("roundtrip.log.subject.unmerge_requested", _LOG, UnmergeRequest, "a person is to be two"),
+    Channel("roundtrip.log.subject.unmerged", _LOG, SubjectUnmerged, "a person is two"),
+    Channel("roundtrip.log.subject.unmerge_refused", _LOG, UnmergeRefused, "it was not done, and why"),
     Channel(
         "roundtrip.log.quarantine.{feed}",
         _LOG,
@@ -106,6 +114,7 @@ CHANNELS: Final = (
     Channel("roundtrip.audience.{audience}.exited", _LOG, MembershipChanged, "somebody left it"),
     Channel("roundtrip.profile.created", _LOG, ProfileCreated, "somebody was seen first"),
     Channel("roundtrip.profile.merged", _LOG, ProfileMerged, "two profiles are one person"),
+    Channel("roundtrip.profile.unmerged", _LOG, ProfileUnmerged, "a profile was another person after all"),
     Channel("roundtrip.out.{connection}", "ROUNDTRIP_OUT", list[Outbound], "a batch for a connector worker"),
     Channel("roundtrip.outcome.{connection}", _IN, list[Outcome], "what became of it", "receive"),
     Channel(

@@ -10,21 +10,24 @@ from sqlalchemy import Connection
 
 from adapters.log.chain import first_position_at
 from adapters.log.read import first_moving_from, read_positions, time_before
-from adapters.projections.definitions import DefinitionChange
+from adapters.projections.definitions import DefinitionChange, as_stored
 from adapters.projections.people import load_gone, load_graph, load_profiles
-from adapters.projections.subjects import DEFINITIONS, positions_of
+from adapters.projections.subjects import DEFINITIONS, UNMERGES, positions_of
 from adapters.quarantine import left_out
 from domain.identity_rules import DEFAULT_RULES
 from domain.profiles import nodes
 from domain.records import RECORD_TYPES, Identifier, Record, Row, node_id, record_of
+from domain.unmerge import decode_request
 from runtime.errors import TooMuchPastError
 from runtime.rebuild.fold import ShardFold
 from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.scan import SUBJECT_BYTES, Kind
+from runtime.rebuild.store import ShardRow
 
 #: Rows of the log that one person's past may have, to be folded for an answer.
 MOST_ROWS: Final = 20_000
-_INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
+#: What the topics of inbound records begin with.
+INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
 
 ChangeOf = Callable[[Row], DefinitionChange]
 
@@ -37,12 +40,13 @@ class Said(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The records that one person's state can depend on, in order, up to a position; the nodes that they name; and the
-    plans that were in force."""
+    """The records that one person's state can depend on, in order, up to a position; the nodes that they name; the
+    plans that were in force; and the requests to unmerge any of these people."""
 
     records: Sequence[Said]
     nodes: Collection[str]
     plans: Plans
+    unmerges: Sequence[Row] = ()
 
 
 def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -> Past:
@@ -52,6 +56,7 @@ def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -
     """
     known: set[str] = set()
     records: list[Said] = []
+    asked = _unmerges(connection)
     waiting = _with_people(connection, {node})
     while waiting:
         room = MOST_ROWS - len(records)
@@ -65,30 +70,55 @@ def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -
         records += found
         known |= waiting
         named = {node for said in found for node in _nodes(said.record)}
+        # Who was unmerged since was one person with the other one.
+        named |= {end for _, ends in asked if not known.isdisjoint(ends) for end in ends}
         waiting = _with_people(connection, named - known) - known
     records.sort(key=lambda said: said.row.position)
-    return Past(records, known, plans_upto(connection, upto, change_of))
+    unmerges = [row for row, ends in asked if row.position <= upto and not known.isdisjoint(ends)]
+    return Past(records, known, plans_upto(connection, upto, change_of), unmerges)
+
+
+def _unmerges(connection: Connection) -> list[tuple[Row, set[str]]]:
+    """Every request to unmerge two nodes, in order: they are few."""
+    places = positions_of(connection, [UNMERGES], limit=MOST_ROWS)
+    requests = [(row, decode_request(row.state)) for row in read_positions(connection, places)]
+    return [(row, {request.node, request.other}) for row, request in requests]
 
 
 def plans_upto(connection: Connection, upto: int, change_of: ChangeOf) -> Plans:
     """What was declared up to a position."""
     places = positions_of(connection, [DEFINITIONS], before=upto + 1, limit=2**31)
-    return Plans([change_at(row, change_of) for row in read_positions(connection, places)])
+    rows = read_positions(connection, places)
+    return Plans([as_stored(connection, change_at(row, change_of)) for row in rows])
 
 
 def folded(connection: Connection, past: Past, upto: int) -> ShardFold:
     """The state of these people at a position."""
     first, last = (past.records[0].row.position, past.records[-1].row.position) if past.records else (1, 0)
     apart = left_out(connection, first - 1, last)
-    fold = ShardFold(past.plans, _AskedLog(connection), upto, load_gone(connection, past.nodes), apart)
-    for row, _ in past.records:
-        state = (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state
-        fold.take(row.position, row.recorded_at, Kind.RECORD, state)
+    rows = sorted(
+        [
+            *(
+                ShardRow(
+                    row.position,
+                    row.recorded_at,
+                    Kind.RECORD,
+                    (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state,
+                )
+                for row, _ in past.records
+            ),
+            *(ShardRow(row.position, row.recorded_at, Kind.UNMERGE, row.state) for row in past.unmerges),
+        ]
+    )
+    gone = load_gone(connection, past.nodes)
+    fold = ShardFold(past.plans, AskedLog(connection), upto, gone, apart, past=lambda: rows)
+    for row in rows:
+        fold.take(*row)
     fold.finish()
     return fold
 
 
-class _AskedLog:
+class AskedLog:
     """The log's time, asked of the log itself."""
 
     def __init__(self, connection: Connection) -> None:
@@ -108,7 +138,7 @@ class _AskedLog:
 
 
 def _said(row: Row) -> Said | None:
-    if row.erased or not row.topic.startswith(_INBOUND):
+    if row.erased or not row.topic.startswith(INBOUND):
         return None
     try:
         return Said(row, record_of(row.state))

@@ -30,9 +30,11 @@ from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_as
 from domain.settling import APPLIED
 from domain.state import Inbound, Outcome, Plan, nodes_of
 from domain.step import step
+from domain.unmerge import REQUESTED as UNMERGE
 from runtime.definitions import Definitions, plan_of
 from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint
+from runtime.unmerge import unmerge
 
 CHECKPOINT: Final = "pipeline"
 #: Rows of the log in one transaction. Larger batches cost latency and memory, and gain no more speed.
@@ -105,6 +107,8 @@ class Pipeline:
             if rows and rows[0].topic == APPLIED:
                 done = self._take_effect(connection, self._plan, rows[0])
                 position, plan = (rows[0].position if done else self.position), None
+            elif rows and rows[0].topic == UNMERGE:
+                position = self._unmerge(connection, self._plan, rows[0])
             else:
                 position = self._take_in(connection, self._plan, rows, end)
             failpoint("pipeline.before_checkpoint")
@@ -124,10 +128,18 @@ class Pipeline:
             begin(connection, row, self._definitions.change_of)
         return False
 
+    def _unmerge(self, connection: Connection, plan: Plan, row: Row) -> int:
+        """Makes one person two, once what was due has happened; up to which position all is taken in."""
+        if profiles_due(connection, row.recorded_at, 1):
+            self._fold(connection, plan, [row])
+            return self.position
+        self._follow(connection, unmerge(connection, plan, row, self._definitions.change_of))
+        return row.position
+
     def _take_in(self, connection: Connection, plan: Plan, rows: list[Row], end: int) -> int:
-        """Folds the rows up to where a workspace takes effect. Definitions wait for that. Returns up to which
-        position all is taken in, where `end` is that of the rows."""
-        stop = next((row.position for row in rows if row.topic == APPLIED), None)
+        """Folds the rows up to where a workspace takes effect or somebody is unmerged. Definitions wait for the one.
+        Returns up to which position all is taken in, where `end` is that of the rows."""
+        stop = next((row.position for row in rows if row.topic in (APPLIED, UNMERGE)), None)
         if stop is not None:
             rows, end = [row for row in rows if row.position < stop], stop - 1
         rows = [row for row in rows if not row.topic.startswith(TOPIC_PREFIX)]

@@ -48,6 +48,15 @@ def apply_definitions(connection: Connection, changes: Sequence[DefinitionChange
                 )
 
 
+def as_stored(connection: Connection, change: DefinitionChange) -> DefinitionChange:
+    """A change as the table of definitions gives it back: jsonb has an order and numbers of its own."""
+    if change.body is None:
+        return change
+    row = driver_of(connection).execute("SELECT %s::jsonb", (Jsonb(change.body),)).fetchone()
+    assert row is not None
+    return change._replace(body=row[0])
+
+
 def load_workspace(connection: Connection) -> Workspace | None:
     """The workspace as it is declared, `None` where none has been applied yet."""
     with driver_of(connection).cursor() as cursor:

@@ -103,6 +103,10 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             cursor.execute("DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
             cursor.execute("DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (nodes,))
             cursor.execute("DELETE FROM outbound WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
+        if outcome.unlinked:
+            cursor.execute(
+                "DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (list(outcome.unlinked),)
+            )
         if outcome.merged:
             cursor.execute(
                 "DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(outcome.merged),)

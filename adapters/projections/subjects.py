@@ -17,11 +17,27 @@ from adapters.log.read import read_head
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from domain.configuration import TOPIC_PREFIX
 from domain.mendable import Mendable
+from domain.records import derive_id
 from domain.settling import APPLIED, STREAM
+from domain.unmerge import REQUESTED as UNMERGE
 
 CHECKPOINT: Final = "subjects"
 #: The subject that the workspace's definitions, and where they take effect, are found by.
 DEFINITIONS: Final = STREAM
+#: The subject that requests to unmerge somebody are found by: they are about two.
+UNMERGES: Final = derive_id("subject", "unmerges")
+#: The subject that a row of nobody's is found by.
+_NOBODYS: Final = (
+    "CASE WHEN starts_with(topic, %(prefix)s) OR topic = %(applied)s THEN %(definitions)s::uuid"
+    " WHEN topic = %(unmerge)s THEN %(unmerges)s::uuid END"
+)
+_NAMED: Final = {
+    "definitions": DEFINITIONS,
+    "prefix": TOPIC_PREFIX,
+    "applied": APPLIED,
+    "unmerge": UNMERGE,
+    "unmerges": UNMERGES,
+}
 #: Rows of the log in one transaction.
 _ROWS: Final = 50_000
 _LEAD: Final = 0x7375626A
@@ -43,24 +59,18 @@ def index_subjects(connection: Connection) -> int:
     part = archived_at(connection, after + 1)
     if part is None:
         driver.execute(
-            "INSERT INTO subject_position SELECT coalesce(subject, %(definitions)s::uuid) AS subject, position FROM log"
-            " WHERE position > %(after)s AND position <= %(upto)s"
-            " AND (subject IS NOT NULL OR starts_with(topic, %(prefix)s) OR topic = %(applied)s)"
-            " ORDER BY 1, 2 ON CONFLICT DO NOTHING",
-            {
-                "definitions": DEFINITIONS,
-                "prefix": TOPIC_PREFIX,
-                "applied": APPLIED,
-                "after": after,
-                "upto": upto,
-            },
+            "INSERT INTO subject_position SELECT found.subject, position FROM"  # noqa: S608
+            f" (SELECT coalesce(subject, {_NOBODYS}) AS subject, position FROM log"
+            " WHERE position > %(after)s AND position <= %(upto)s) AS found"
+            " WHERE found.subject IS NOT NULL ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+            _NAMED | {"after": after, "upto": upto},
         )
     else:
         upto = min(upto, part.last)
         found = [
-            (row.subject or DEFINITIONS, row.position)
+            (subject, row.position)
             for row in part.rows(after + 1, upto, _ROWS)
-            if row.subject is not None or row.topic.startswith(TOPIC_PREFIX) or row.topic == APPLIED
+            if (subject := row.subject or _nobodys(row.topic)) is not None
         ]
         driver.execute(
             "INSERT INTO subject_position SELECT * FROM unnest(%s::text[]::uuid[], %s::bigint[])"
@@ -86,22 +96,25 @@ def positions_of(
             " ask again later"
         )
     rows = driver_of(connection).execute(
-        "SELECT position FROM ("
+        "SELECT position FROM ("  # noqa: S608
         " SELECT position FROM subject_position"
         " WHERE subject = ANY(%(subjects)s::text[]::uuid[]) AND position < %(before)s"
         " UNION ALL"
         " SELECT position FROM log WHERE position > %(indexed)s AND position < %(before)s"
-        " AND coalesce(subject, CASE WHEN starts_with(topic, %(prefix)s) OR topic = %(applied)s"
-        " THEN %(definitions)s::uuid END) = ANY(%(subjects)s::text[]::uuid[])"
+        f" AND coalesce(subject, {_NOBODYS}) = ANY(%(subjects)s::text[]::uuid[])"
         ") AS found ORDER BY position DESC LIMIT %(limit)s",
-        {
+        _NAMED
+        | {
             "subjects": list(subjects),
             "before": head + 1 if before is None else before,
             "indexed": indexed,
-            "prefix": TOPIC_PREFIX,
-            "applied": APPLIED,
-            "definitions": DEFINITIONS,
             "limit": limit,
         },
     )
     return [position for (position,) in rows]
+
+
+def _nobodys(topic: str) -> str | None:
+    if topic.startswith(TOPIC_PREFIX) or topic == APPLIED:
+        return DEFINITIONS
+    return UNMERGES if topic == UNMERGE else None

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
-from domain.audiences.evaluation import Conditions
 from domain.fold import Fold
-from domain.identity_rules import Rules
 from domain.outbound import Outbound, Outcome
-from domain.profiles import Profile
-from domain.records import Entry, record_of
-from domain.state import Inbound, State
-from domain.step import apply
+from domain.records import Entry
+from domain.state import State
+from domain.unmerge import Place, decode_request
 from runtime.rebuild.clock import LogTime
+from runtime.rebuild.people import PeopleFold
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
+from runtime.rebuild.unmerge import PastRow, fold_apart
 
 #: Derived records are taken out of the fold after so many rows.
 _DRAIN: Final = 2_000
@@ -90,8 +89,13 @@ def digest_of(state: bytes) -> bytes:
     return hashlib.blake2b(state, digest_size=16).digest()
 
 
-class ShardFold:
-    """Takes in the rows of one shard, in order, and has its state at the end."""
+#: Position, log time, kind and state of a row, as a shard takes it in.
+TakenRow = tuple[int, int, int, bytes]
+
+
+class ShardFold(PeopleFold):
+    """Takes in the rows of one shard, in order, and has its state at the end. `past` gives them from the beginning, for
+    who is unmerged."""
 
     def __init__(
         self,
@@ -100,19 +104,13 @@ class ShardFold:
         goal: int,
         gone: Mapping[str, int] = {},
         apart: Collection[int] = frozenset(),
+        past: Callable[[], Iterable[TakenRow]] = tuple,
     ) -> None:
+        super().__init__(plans, clock, goal, State({}, {}, gone))
         self._apart = apart
-        self._plans = plans
-        self._clock = clock
-        self._goal = goal
-        self.state = State({}, {}, gone)
+        self._past = past
         self.outbound: dict[str, OutboundState] = {}
         self.comparing = Comparing()
-        self._fold: Fold | None = None
-        self._rules: Rules | None = None
-        self._position = 0
-        self._fired = 0
-        self._boundary = plans.next_after(0)
         self._undrained = 0
 
     def take(self, position: int, recorded_at: int, kind: int, state: bytes) -> None:
@@ -120,13 +118,8 @@ class ShardFold:
         if kind == Kind.RECORD:
             if position in self._apart:
                 return
-            if self._boundary is not None and self._boundary < position:
-                self._pass_definitions(position)
-            fold = self._fold or self._begin(position)
-            assert self._rules is not None
             subject = state[:SUBJECT_BYTES].decode().strip() or None
-            record = self._rules.understood(record_of(state[SUBJECT_BYTES:]))
-            apply(fold, Inbound(position, recorded_at, record, subject))
+            self.record(position, recorded_at, subject, state[SUBJECT_BYTES:])
             self._undrained += 1
             if self._undrained >= _DRAIN:
                 self._drain()
@@ -134,6 +127,10 @@ class ShardFold:
             followed = decode_followed(state)
             id, topic, subject = followed.stream_id, followed.topic, followed.subject
             self.comparing.see(Lone(id, True, topic, subject, position, digest_of(followed.state)))
+        elif kind == Kind.UNMERGE:
+            place, request = Place(position, recorded_at), decode_request(state)
+            past = lambda subjects: self._led_by(subjects, position)  # noqa: E731
+            fold_apart(self._fold_at(position), place, request, self._plans, self._clock, past)
         elif kind == Kind.REQUESTED:
             asked = _requested(state)
             self.outbound.setdefault(
@@ -146,78 +143,18 @@ class ShardFold:
             if held is not None and held.status == "pending":
                 self.outbound[outcome.id] = held._replace(status=outcome.status, attempts=outcome.attempts)
 
-    def finish(self) -> None:
-        """Lets time pass up to the goal."""
-        self._pass_definitions(self._goal + 1)
-        self._fire(self._goal + 1)
-        self._drain()
-        for profile in self.profiles.values():
-            profile.conditions = self._live_of(profile)
-
-    def live(self, id: str) -> Profile | None:
-        """A person as the live tables have them: without what is remembered for audiences to come."""
-        profile = self.profiles.get(id)
-        if profile is None:
-            return None
-        return msgspec.structs.replace(profile, conditions=self._live_of(profile))
-
-    def _live_of(self, profile: Profile) -> Conditions:
-        return {id: state for id, state in profile.conditions.items() if id in self._plans.live}
-
-    def pass_time(self, position: int) -> Iterator[int]:
-        """Lets time pass up to a position, one due time after the other: the position at which each is seen."""
-        while self._boundary is not None and self._boundary < position:
-            boundary = self._boundary
-            yield from self._moments(boundary + 1)
-            self._pass_definitions(boundary + 1)
-            yield boundary
-        yield from self._moments(position)
-
-    def _moments(self, position: int) -> Iterator[int]:
-        now = self._clock.before(position)
-        while (
-            due := min((p.due for p in self.profiles.values() if p.due is not None), default=now + 1)
-        ) <= now:
-            (self._fold or self._begin(self._position + 1)).fire(due)
-            yield self._clock.first_at(due)
-
-    @property
-    def profiles(self) -> dict[str, Profile]:
-        return self.state.profiles
-
-    def _begin(self, position: int) -> Fold:
-        plan = self._plans.at(position)
-        self._rules = plan.rules
-        self._fold = Fold(plan, self.state, self._clock.first_at)
-        return self._fold
-
-    def _pass_definitions(self, position: int) -> None:
-        """Goes on to the plan of a position. As a workspace takes effect, what was due by then has happened, and
-        everybody is looked at anew."""
-        while self._boundary is not None and self._boundary < position:
-            boundary = self._boundary
-            self._fire(boundary + 1)
-            self._drain()
-            self._fold, self._position = None, boundary
-            fold, settling = self._begin(boundary + 1), self._plans.settling(boundary)
-            for profile in self.profiles.values():
-                fold.settle(profile, settling)
-            self._drain()
-            self._boundary = self._plans.next_after(boundary)
-
-    def _fire(self, position: int) -> None:
-        now = self._clock.before(position)
-        if now <= self._fired or not self.state.profiles:
-            return
-        self._fired = now
-        if any(p.due is not None and p.due <= now for p in self.state.profiles.values()):
-            # A row that moves the time stands after the definitions that are passed, so their plan holds.
-            (self._fold or self._begin(self._position + 1)).fire(now)
+    def _led_by(self, subjects: Collection[str], before: int) -> Iterable[PastRow]:
+        wanted = {subject.encode() for subject in subjects}
+        for position, recorded_at, kind, state in self._past():
+            if position >= before:
+                return
+            if kind == Kind.RECORD and state[:SUBJECT_BYTES] in wanted and position not in self._apart:
+                subject = state[:SUBJECT_BYTES].decode()
+                yield PastRow(position, recorded_at, subject, state[SUBJECT_BYTES:])
 
     def _drain(self) -> None:
-        """Takes what has followed out of the fold, and begins another."""
-        fold = self._fold
         self._undrained = 0
-        if fold is not None:
-            self.comparing.derived(entry for _, entry in fold.derived)
-            self._fold = Fold(fold.plan, self.state, self._clock.first_at)
+        super()._drain()
+
+    def _followed(self, fold: Fold) -> None:
+        self.comparing.derived(entry for _, entry in fold.derived)

@@ -26,6 +26,7 @@ from runtime.rebuild.store import ShardRow, Store
 from runtime.rebuild.work import Setting
 
 _PAGE = 5_000
+_PEOPLES = (Kind.RECORD, Kind.UNMERGE)
 Fact = tuple[str, ...]
 
 
@@ -84,9 +85,9 @@ class History:
             for row in self._store.rows_of(
                 self._shards.of_label(label), self._shards.count, self._setting.ranges, label
             )
-            if row.kind == Kind.RECORD
+            if row.kind in _PEOPLES
         ]
-        return sorted([*rows, *self._tail_rows((Kind.RECORD,), labels, keys)])
+        return sorted([*rows, *self._tail_rows(_PEOPLES, labels, keys)])
 
     def of_outbound(self, id: str) -> list[ShardRow]:
         """The rows of outbound records that are in one shard with this one."""
@@ -101,7 +102,8 @@ class History:
 
     def moments(self, rows: Iterable[ShardRow]) -> Iterator[tuple[int, ShardFold]]:
         """The fold after each thing that changes something, and the position at which that was."""
-        fold = ShardFold(self._plans, self._clock, self._tail.position, apart=self._apart)
+        rows = list(rows)
+        fold = ShardFold(self._plans, self._clock, self._tail.position, apart=self._apart, past=lambda: rows)
         for row in rows:
             for position in fold.pass_time(row.position):
                 yield position, fold

@@ -46,6 +46,11 @@ class Plans:
         """What is in force for a row at this position."""
         return self._plans[bisect_left(self._positions, position)]
 
+    def feeds_at(self, position: int) -> set[str]:
+        """Every feed that was in force at a position or before it."""
+        number = bisect_left(self._positions, position)
+        return set().union(*(plan.priorities for plan in self._plans[: number + 1]))
+
     def settling(self, position: int) -> Settling:
         """What is looked at anew as a workspace takes effect at this position."""
         number = self._positions.index(position)

@@ -19,7 +19,7 @@ from adapters.keys.local import KEY_BYTES
 from adapters.keys.management import KeyManagement, KeysMissingError
 from adapters.log.read import driver_of, read_head
 from adapters.projections.checkpoint import read_checkpoint
-from adapters.projections.definitions import DefinitionChange
+from adapters.projections.definitions import as_stored
 from adapters.projections.schema import REBUILT
 from adapters.projections.shadow import create_shadow, drop_shadow, index_shadow
 from domain.records import Row
@@ -184,21 +184,12 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
         apart.append(scan["apart"])
         rows += len(scan["positions"])
     with engine.begin() as connection:
-        changes = [_stored(connection, change_at(row, definitions.change_of)) for row in declared]
+        changes = [as_stored(connection, change_at(row, definitions.change_of)) for row in declared]
     store.save_apart(np.concatenate(apart))
     store.save_changes(msgspec.msgpack.encode(changes))
     shards = Shards(nodes, components(nodes, edges), shard_count(len(nodes), rows, jobs))
     store.save_shards(shards, clock)
     return shards
-
-
-def _stored(connection: Connection, change: DefinitionChange) -> DefinitionChange:
-    """A change as the table of definitions gives it back: jsonb has an order and numbers of its own."""
-    if change.body is None:
-        return change
-    row = driver_of(connection).execute("SELECT %s::jsonb", (Jsonb(change.body),)).fetchone()
-    assert row is not None
-    return change._replace(body=row[0])
 
 
 def _fold(engine: Engine, shards: int, part: Part, report: Callable[[int], None]) -> None:

@@ -22,6 +22,8 @@ from domain.records import RECORD_TYPES, Identifier, Row, node_id
 from domain.set_aside import TOPIC_PREFIX as QUARANTINED
 from domain.set_aside import decode_put_aside
 from domain.settling import APPLIED
+from domain.unmerge import REQUESTED as UNMERGE
+from domain.unmerge import decode_request
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -39,6 +41,7 @@ class Kind(IntEnum):
     REQUESTED = 1
     OUTCOME = 2
     FOLLOWED = 3
+    UNMERGE = 4
 
 
 #: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
@@ -135,6 +138,13 @@ class Scan:
                 )
                 held = msgspec.json.encode(told)
                 self.rows.append((at, recorded_at, Kind.REQUESTED, key_of(asked.id), held))
+        elif sort == Kind.UNMERGE:
+            request = decode_request(state)
+            ends = key_of(request.node), key_of(request.other)
+            # They are, or were, one person's, also where an erasure has taken away what says so.
+            self.nodes.update(ends)
+            self.edges.add(ends)
+            self.rows.append((position, recorded_at, sort, ends[0], state))
         elif sort == _APART:
             if (left_out := decode_put_aside(state).position) > 0:
                 self.apart.append(left_out)
@@ -183,6 +193,8 @@ def _sort_of(topic: str, people: bool) -> int:
         return _ERASURE
     if topic == APPLIED:
         return _EFFECT
+    if topic == UNMERGE:
+        return Kind.UNMERGE if people else _TIME
     if topic.startswith(QUARANTINED):
         return _APART
     return Kind.OUTCOME if topic in OUTCOME_TOPICS else _TIME

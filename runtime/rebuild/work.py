@@ -37,7 +37,7 @@ from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import Lone, ShardFold
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import Scan
-from runtime.rebuild.store import Store
+from runtime.rebuild.store import ShardRow, Store
 
 #: The schema in which a rebuild has its tables until they take the live ones' place.
 SCHEMA: Final = "roundtrip_rebuild"
@@ -106,10 +106,14 @@ class Worker:
             with self._engine.begin() as connection:
                 self._gone = load_all_gone(connection)
         plans, clock, apart = self._folding
-        fold = ShardFold(plans, clock, self._setting.goal, self._gone, apart)
-        rows = 0
         shards = self._known_shards().count
-        for rows, row in enumerate(self._store.rows_of(shard, shards, self._setting.ranges), 1):  # noqa: B007
+
+        def past() -> Iterator[ShardRow]:
+            return self._store.rows_of(shard, shards, self._setting.ranges)
+
+        fold = ShardFold(plans, clock, self._setting.goal, self._gone, apart, past)
+        rows = 0
+        for rows, row in enumerate(past(), 1):  # noqa: B007
             fold.take(*row)
         fold.finish()
         with self._engine.begin() as connection:

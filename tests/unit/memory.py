@@ -15,6 +15,10 @@ from domain.records import Entry, Identifier, Record, RecordType, dig, node_id
 from domain.settling import Settling
 from domain.state import Inbound, Outcome, Plan, State, nodes_of
 from domain.step import step
+from domain.unmerge import Place, UnmergeRequest
+from runtime.rebuild.clock import Clock
+from runtime.rebuild.plans import Plans
+from runtime.rebuild.unmerge import Past, fold_apart
 
 HOUR = 3_600_000_000
 
@@ -48,6 +52,8 @@ class Memory:
             for node in erasure.nodes:
                 self.graph.pop(node, None)
                 self.profiles.pop(node, None)
+        for node in outcome.unlinked:
+            self.graph.pop(node, None)
         for id in outcome.merged:
             self.profiles.pop(id, None)
         for id in outcome.changed:
@@ -85,6 +91,21 @@ class Memory:
         for profile in profiles.values():
             fold.settle(profile, settling)
         self._keep(state, fold.outcome())
+
+    def unmerge(
+        self, place: Place, request: UnmergeRequest, plans: Plans, clock: Clock, past: Past
+    ) -> Outcome:
+        """As the pipeline does it: once what is due has happened, the person's records are folded again."""
+        self.take_in([Inbound(place.position, place.at, None)])
+        state = State(
+            dict(self.graph), {id: decode_profile(one) for id, one in self.profiles.items()}, self.gone
+        )
+        fold = Fold(self.plan, state, lambda _: place.position)
+        done = fold_apart(fold, place, request, plans, clock, past, live=True)
+        outcome = fold.outcome()
+        self._keep(state, outcome)
+        self.entries.append(done)
+        return outcome
 
     def take_in_all(self, batches: Iterable[Sequence[Inbound]]) -> Memory:
         for batch in batches:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import given
@@ -11,15 +13,18 @@ from hypothesis import strategies as st
 from adapters.projections.definitions import DefinitionChange, workspace_of
 from domain.identity_rules import Rules
 from domain.profiles import encode_profile
-from domain.records import Row, derive_id, entry_of
+from domain.records import Identifier, Row, derive_id, entry_of, node_id
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Inbound, Plan
+from domain.unmerge import REQUESTED as UNMERGE
+from domain.unmerge import Place, UnmergeRequest, decode_request, request_entry
 from runtime.definitions import plan_of
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards, components
-from runtime.rebuild.fold import Lone, ShardFold
+from runtime.rebuild.fold import Lone, ShardFold, TakenRow
 from runtime.rebuild.plans import EFFECT, Plans, declared_by
 from runtime.rebuild.scan import Scan
+from runtime.rebuild.unmerge import Past, PastRow
 from tests.unit.memory import Memory
 from tests.unit.test_step import AUDIENCES, histories
 
@@ -70,10 +75,24 @@ CHANGES = st.one_of(
 )
 
 
+class Cut(NamedTuple):
+    """After so many records it is said that two identifiers are not one person's."""
+
+    number: int
+    one: tuple[str, str]
+    other: tuple[str, str]
+
+
+#: What the tests' vendor's id is called where its kind is declared, and where it is not.
+CRM = (Identifier("crm_id", "7"), Identifier("app.crm_id", "7"))
+
+
 class History:
     """A log as it is read: records, ticks and definitions, from position 1 on."""
 
-    def __init__(self, records: list[Inbound], changes: list[tuple[int, Any]]) -> None:
+    def __init__(
+        self, records: list[Inbound], changes: list[tuple[int, Any]], cuts: Sequence[Cut] = ()
+    ) -> None:
         self.rows: list[Row] = []
         self.changes: list[DefinitionChange] = []
         self.inbound: dict[int, Inbound] = {}
@@ -90,6 +109,9 @@ class History:
             if several:
                 self._apply(row.recorded_at)
             self._add(row)
+            for cut in cuts:
+                if cut.number == number:
+                    self._cut(cut, row.recorded_at)
 
     def _define(self, kind: str, name: str, body: Any, at: int) -> None:
         position = len(self.rows) + 1
@@ -100,6 +122,16 @@ class History:
         position = len(self.rows) + 1
         self.changes.append(DefinitionChange(position, EFFECT, "", {"at": at}))
         self.rows.append(Row(position, derive_id(str(position)), 1, APPLIED, None, at, b"{}"))
+
+    def _cut(self, cut: Cut, at: int) -> None:
+        position = len(self.rows) + 1
+        request = UnmergeRequest(
+            id=derive_id(str(position)),
+            node=node_id(Identifier(*cut.one)),
+            other=node_id(Identifier(*cut.other)),
+            asked_by="",
+        )
+        self.rows.append(Row(position, *request_entry(request)[:4], at, request_entry(request).state))
 
     def _add(self, row: Inbound) -> None:
         position = len(self.rows) + 1
@@ -117,7 +149,11 @@ class History:
         """What the live pipeline makes of it."""
         memory = Memory(plan_of(None))
         for row in self.rows:
-            if row.topic == APPLIED:
+            if row.topic == UNMERGE:
+                changes = [change for change in self.changes if change.position < row.position]
+                place, request = Place(row.position, row.recorded_at), decode_request(row.state)
+                memory.unmerge(place, request, Plans(changes), self.clock, self.led_before(row.position))
+            elif row.topic == APPLIED:
                 memory.take_in([Inbound(row.position, row.recorded_at, None)])
                 before = [change for change in self.changes if change.position < row.position]
                 memory.take_effect(
@@ -128,6 +164,21 @@ class History:
                 record = one.record and memory.plan.rules.understood(one.record)
                 memory.take_in([one._replace(record=record)])
         return memory
+
+    @cached_property
+    def clock(self) -> Clock:
+        scan = Scan()
+        for row in self.rows:
+            scan.add(row)
+        return clock_of([scan])
+
+    def led_before(self, position: int) -> Past:
+        def past(subjects: Collection[str]) -> Iterator[PastRow]:
+            for row in self.rows:
+                if row.position < position and row.position in self.inbound and row.subject in subjects:
+                    yield PastRow(row.position, row.recorded_at, row.subject or "", row.state)
+
+        return past
 
     def _settling(self, before: list[DefinitionChange], row: Row) -> Settling:
         last = max((change.position for change in before if change.kind == EFFECT), default=0)
@@ -160,21 +211,46 @@ def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
     nodes = np.array(sorted(set().union(*(scan.nodes for scan in scans))), dtype=np.uint64)
     edges = np.array([edge for scan in scans for edge in scan.edges], dtype=np.uint64).reshape(-1, 2)
     shards = Shards(nodes, components(nodes, edges), count)
-    clock: list[tuple[int, int]] = []
-    for scan in scans:
-        clock += [pair for pair in scan.clock if not clock or pair[0] > clock[-1][0]]
-    pairs = np.array(clock, dtype=np.int64).reshape(-1, 2)
-    plans = Plans(history.changes)
-    folds = [ShardFold(plans, Clock(pairs[:, 0], pairs[:, 1]), len(history.rows)) for _ in range(count)]
+    dealt: list[list[TakenRow]] = [[] for _ in range(count)]
     for scan in scans:
         keys = np.array([row[3] for row in scan.rows], dtype=np.uint64)
         for shard, (position, recorded_at, kind, _, state) in zip(
             shards.of(keys).tolist(), scan.rows, strict=True
         ):
-            folds[shard].take(position, recorded_at, kind, state)
-    for fold in folds:
-        fold.finish()
-    return folds
+            dealt[shard].append((position, recorded_at, kind, state))
+    plans, clock = Plans(history.changes), clock_of(scans)
+    return [_folded(plans, clock, len(history.rows), rows) for rows in dealt]
+
+
+def _folded(plans: Plans, clock: Clock, goal: int, rows: list[TakenRow]) -> ShardFold:
+    fold = ShardFold(plans, clock, goal, past=lambda: rows)
+    for row in rows:
+        fold.take(*row)
+    fold.finish()
+    return fold
+
+
+def clock_of(scans: Iterable[Scan]) -> Clock:
+    clock: list[tuple[int, int]] = []
+    for scan in scans:
+        clock += [pair for pair in scan.clock if not clock or pair[0] > clock[-1][0]]
+    pairs = np.array(clock, dtype=np.int64).reshape(-1, 2)
+    return Clock(pairs[:, 0], pairs[:, 1])
+
+
+#: After which record two identifiers, of those of an earlier one, are said to be of two people.
+CUTS = st.lists(
+    st.tuples(st.integers(0, 29), st.integers(0, 29), st.integers(0, 3), st.integers(0, 3)), max_size=3
+)
+
+
+def cuts_of(records: list[Inbound], drawn: list[tuple[int, int, int, int]]) -> list[Cut]:
+    found = []
+    for number, of, one, other in drawn:
+        said = records[of % len(records)].record
+        if said is not None and (named := said.identifiers):
+            found.append(Cut(number % len(records), named[one % len(named)], named[other % len(named)]))
+    return [cut for cut in found if cut.one != cut.other]
 
 
 @given(
@@ -182,13 +258,18 @@ def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
     st.lists(st.tuples(st.integers(0, 29), CHANGES), max_size=6),
     st.integers(1, 5),
     st.integers(1, 12),
+    CUTS,
 )
 def test_shards_folded_by_themselves_make_up_what_the_log_in_order_makes(
-    records: list[Inbound], changes: list[tuple[int, Any]], count: int, cuts: int
+    records: list[Inbound],
+    changes: list[tuple[int, Any]],
+    count: int,
+    stretch: int,
+    cuts: list[tuple[int, int, int, int]],
 ) -> None:
-    history = History(records, changes)
+    history = History(records, changes, cuts_of(records, cuts))
     live = history.in_order()
-    folds = in_shards(history, count, cuts)
+    folds = in_shards(history, count, stretch)
     profiles = {id: encode_profile(profile) for fold in folds for id, profile in fold.profiles.items()}
     assert profiles == live.profiles
     assert {node: id for fold in folds for node, id in fold.state.graph.items()} == live.graph
