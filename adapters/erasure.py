@@ -27,6 +27,7 @@ def destroy_person(connection: Connection, erasure: Erasure, last: int) -> None:
             forget_aside(connection, item.id)
     with driver_of(connection).cursor(binary=True) as cursor:
         destroy_keys(cursor, erasure.nodes, erased_at=last, gone_before=erasure.position)
+        cursor.execute("DELETE FROM held_out WHERE profile = ANY(%b::text[]::uuid[])", (list(erasure.nodes),))
 
 
 def forget_deletions(connection: Connection, outcomes: Sequence[Row]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BeforeValidator, Field, model_validator
 
 from domain.audiences.definition import Audience, TraitCondition, conditions_of, references_of
+from domain.audiences.durations import Duration
 from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence
 from domain.secret_ref import Model, Name
 from domain.traits.definition import Trait
@@ -54,10 +55,18 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+class Conversion(Model):
+    """What a loop is for: an event that people do, `within` so long (microseconds) after they were told."""
+
+    event: Annotated[str, Field(min_length=1)]
+    within: Duration = 604_800_000_000
+
+
 class Loop(Model):
-    """A loop by its first hops, each with those that follow it."""
+    """A loop by its first hops, each with those that follow it. `conversion` is what its lift is measured by."""
 
     description: Annotated[str, Field(max_length=1_000)] = ""
+    conversion: Conversion | None = None
     hops: Annotated[list[Hop], Field(min_length=1), BeforeValidator(_bounded)]
 
 

@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "erase": "runtime.commands.erase:erase",
     "keys": "runtime.commands.keys:app",
     "plan": "runtime.commands.plan:app",
+    "loop": "runtime.commands.loop:app",
     "trace": "runtime.commands.trace:trace",
     "rebuild": "runtime.commands.rebuild:rebuild",
 }

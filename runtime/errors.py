@@ -31,3 +31,7 @@ class TooMuchPastError(Mendable):
 
 class TraceError(Mendable, LookupError):
     """What was given leads to no person's row. The message says what to give instead."""
+
+
+class LoopError(Mendable, LookupError):
+    """There is no such loop, or nothing that its lift could be measured by. The message says what to name instead."""

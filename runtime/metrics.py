@@ -18,10 +18,11 @@ from prometheus_client.registry import Collector
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(status: dict[str, Any]) -> bytes:
-    """What `runtime.status.read_status` has said, in the text format."""
+def exposition(status: dict[str, Any], measured: dict[str, Any]) -> bytes:
+    """What `runtime.status.read_status` and `runtime.loop_measures.measure_loops` have said, in the text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Status(status))
+    registry.register(_Loops(measured["loops"]))
     return generate_latest(registry)
 
 
@@ -64,3 +65,40 @@ class _Status(Collector):
             for what, count in counts.items():
                 outbound.add_metric([connection, what], count)
         yield outbound
+
+
+class _Loops(Collector):
+    """The loops' measures, by loop and hop; a hop is named by its connection."""
+
+    def __init__(self, loops: dict[str, Any]) -> None:
+        self._hops = [(loop, hop) for loop, one in loops.items() for hop in one["hops"]]
+
+    def collect(self) -> Iterator[Metric]:
+        hop_of = ["loop", "connection"]
+        records = GaugeMetricFamily(
+            "roundtrip_loop_records", "Outbound records of a hop, by status.", labels=[*hop_of, "status"]
+        )
+        answered = GaugeMetricFamily(
+            "roundtrip_loop_answered_records", "Outbound records whose engagement came back.", labels=hop_of
+        )
+        orphaned = GaugeMetricFamily(
+            "roundtrip_loop_orphaned_records",
+            "Engagement that came in by a hop's feed and answers nothing that is known.",
+            labels=hop_of,
+        )
+        seconds = GaugeMetricFamily(
+            "roundtrip_loop_seconds",
+            "How long a step takes, of the newest records.",
+            labels=[*hop_of, "step", "quantile"],
+        )
+        for loop, hop in self._hops:
+            labels = [loop, hop["connection"]]
+            for status, count in hop["records"].items():
+                records.add_metric([*labels, status], count)
+            answered.add_metric(labels, hop["answered"])
+            if "orphaned" in hop:
+                orphaned.add_metric(labels, hop["orphaned"])
+            for step, spread in hop["seconds"].items():
+                seconds.add_metric([*labels, step, "0.5"], spread["p50"])
+                seconds.add_metric([*labels, step, "0.99"], spread["p99"])
+        yield from (records, answered, orphaned, seconds)

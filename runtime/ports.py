@@ -56,9 +56,12 @@ class Ports:
     microseconds; `now` is the wall's time in microseconds. `refresh` brings `workspace` up to date, for whoever
     meets a feed that it does not know. `put_aside` keeps what was refused of a payload. `public_url` is where
     others call us, as `https://cdp.example.com`; empty where that is the address that the server sees. `full` says
-    that the log has no room for more to wait. `profile` shows whoever `KIND:VALUE` names, and raises `NobodyError`
-    where that is nobody. `erase` asks that they be erased, and gives the erasure's id, by which `certificate` says what
-    has been done of it; both raise `EraseError`."""
+    that the log has no room for more to wait. `profile` shows whoever `KIND:VALUE` names, as they are or
+    as they were at a place in the log, `timeline` a page of their records, `attribute` all that was said of one of
+    their attributes; these raise `NobodyError` where that is nobody. `trace` gives the circle of an outbound record or
+    a position, and raises `TraceError`. `loops` says how each loop does, `lift` what one is good for, which raises
+    `LoopError`. `erase` asks that somebody be erased, and gives the erasure's id, by which `certificate` says what has
+    been done of it; both raise `EraseError`."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -72,6 +75,8 @@ class Ports:
     timeline: Callable[[str, int | None, int], Awaitable[dict[str, Any]]]
     attribute: Callable[[str, str], Awaitable[dict[str, Any]]]
     trace: Callable[[str], Awaitable[dict[str, Any]]]
+    loops: Callable[[], Awaitable[dict[str, Any]]]
+    lift: Callable[[str], Awaitable[dict[str, Any]]]
     erase: Callable[[str], Awaitable[str]]
     certificate: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""

@@ -32,6 +32,7 @@ from runtime.http.listening import listen
 from runtime.http.protocol import Connection
 from runtime.http.workers import watch, workers
 from runtime.intake import Door, run_intake
+from runtime.loop_measures import measure_loops
 from runtime.outcomes import run_outcomes
 from runtime.pipeline import tick
 from runtime.ports import Ports, WorkspaceView
@@ -120,6 +121,19 @@ class _Door:
     async def trace(self, which: str) -> dict[str, Any]:
         return await self._asking(lambda said: trace(self._engine, said), which)
 
+    async def loops(self) -> dict[str, Any]:
+        return await self._asking(measure_loops, self._engine)
+
+    async def lift(self, name: str) -> dict[str, Any]:
+        return await self._asking(self._lift, name)
+
+    def _lift(self, name: str) -> dict[str, Any]:
+        from adapters.history.tables import History
+        from runtime.loop_lift import measure_lift
+
+        with open_definitions(self._url) as definitions:
+            return measure_lift(self._engine, definitions, History(self._lake), name)
+
     async def erase(self, who: str) -> str:
         return await self._asking(self._erase, who)
 
@@ -200,6 +214,8 @@ async def run_serve(
         timeline=door.timeline,
         attribute=door.attribute,
         trace=door.trace,
+        loops=door.loops,
+        lift=door.lift,
         erase=door.erase,
         certificate=door.certificate,
         public_url=settings.public_url,

@@ -6,7 +6,7 @@ schema of its own.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -85,6 +85,29 @@ subject_position = Table(
     metadata,
     Column("subject", Uuid, primary_key=True),
     Column("position", BigInteger, primary_key=True),
+)
+
+#: Engagement that came in, and which outbound record it answers: none where nobody can know. `inferred` is a guess.
+answer = Table(
+    "answer",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("outbound", Uuid),
+    Column("connection", Text, nullable=False),
+    Column("feed", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("inferred", Boolean, nullable=False),
+)
+Index("answer_outbound", answer.c.outbound)
+
+#: Whom a connection was first not told of because they are held out, and when.
+held_out = Table(
+    "held_out",
+    metadata,
+    Column("connection", Text, primary_key=True),
+    Column("profile", Uuid, primary_key=True),
+    Column("at", BigInteger, nullable=False),
 )
 
 #: Which NATS streams the relay has filled: a stream made at another time is a stream that was lost.

@@ -21,15 +21,15 @@ def serve(http_only: Annotated[bool, typer.Option("--http-only", hidden=True)] =
 
 def pipeline() -> None:
     """Run the pipeline: identity, profiles, audiences, routing. One leads, further ones stand by."""
+    from runtime.beside import read_beside
     from runtime.definitions import open_definitions
     from runtime.pipeline import run_pipeline
-    from runtime.subjects import run_subjects
 
     _, engines = external()
     stop = stop_signal()
     with database_of(engines, "pipeline") as database, open_definitions(engines.database_url) as definitions:
         # Nothing waits for it, so it ends with the process wherever it is.
-        Thread(target=run_subjects, args=(database, stop), daemon=True).start()
+        Thread(target=read_beside, args=(database, stop), daemon=True).start()
         run_pipeline(database, definitions, stop)
 
 

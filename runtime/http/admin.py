@@ -36,7 +36,7 @@ def admin_routes(ports: Ports) -> list[Route]:
         return _json(await ports.status())
 
     async def metrics(request: Request) -> Response:
-        return Response(exposition(await ports.status()), 200, media_type=TEXT)
+        return Response(exposition(await ports.status(), await ports.loops()), 200, media_type=TEXT)
 
     async def clock(request: Request) -> Response:
         if ports.workspace().clock != "simulated":

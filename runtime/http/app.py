@@ -18,6 +18,7 @@ from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
 from runtime.http.cross_origin import CrossOrigin
 from runtime.http.erasures import erasure_routes
+from runtime.http.loops import loop_routes
 from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import contract_routes
 from runtime.http.pressure import Pressure
@@ -42,6 +43,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *admin_routes(ports),
             *profile_routes(ports),
             *erasure_routes(ports),
+            *loop_routes(ports),
             *contract_routes(),
         ],
         exception_handlers={

@@ -1,4 +1,4 @@
-"""The document's paths of people: who they are, were, what happened, and their erasure."""
+"""The document's paths of people and loops: who somebody is and was, what happened, and how loops do."""
 
 from __future__ import annotations
 
@@ -82,6 +82,30 @@ def people_paths() -> dict[str, Any]:
                     "401": problem(UNAUTHORIZED),
                     "404": problem("no person's row"),
                     "422": problem("more records than are read for an answer"),
+                    **unavailable,
+                },
+            },
+        },
+        "/v1/loops": {
+            "get": {
+                "summary": "How each loop does, hop by hop",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("what was sent, what came back and how soon", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    **unavailable,
+                },
+            },
+        },
+        "/v1/loops/{name}/lift": {
+            "parameters": path_value("name"),
+            "get": {
+                "summary": "How much more of those told convert than of those held out",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("by hop, the difference with its confidence interval", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no such loop, no conversion or no holdout declared"),
                     **unavailable,
                 },
             },

@@ -48,6 +48,6 @@ def test_outbound_records_are_told_by_connection_and_status() -> None:
         "audiences": {"pros": 1},
         "outbound": {'a "b"\n': {"pending": 2, "dead": 1}},
     }
-    told = samples(exposition(status).decode())
+    told = samples(exposition(status, {"loops": {}}).decode())
     assert told["roundtrip_outbound_records", ('a "b"\n', "dead")] == 1
     assert told["roundtrip_log_time_seconds", ()] == 1_767_578_400

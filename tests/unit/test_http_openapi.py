@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from runtime.http.admin import admin_routes
 from runtime.http.erasures import erasure_routes
+from runtime.http.loops import loop_routes
 from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import contract_routes, document
 from runtime.http.profiles import profile_routes
@@ -25,6 +26,7 @@ def test_every_route_is_in_the_document() -> None:
         *admin_routes(ports),
         *profile_routes(ports),
         *erasure_routes(ports),
+        *loop_routes(ports),
         *contract_routes(),
     ]
     served = {(r.path_format, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
