@@ -22,6 +22,17 @@ class Rate(NamedTuple):
     seconds: float
 
 
+#: What may be sent at once after a pause, as a share of the rate's requests, and at least.
+_AT_ONCE: Final = 0.05
+_LEAST_AT_ONCE: Final = 2
+
+
+def at_once(rate: Rate) -> float:
+    """How many requests may follow one another without a wait after a pause. The others are spread evenly: a whole
+    period's requests at once, and those of the period that begins, would be twice as many as the rate allows."""
+    return min(rate.requests, max(_LEAST_AT_ONCE, _AT_ONCE * rate.requests))
+
+
 def read_rate(value: Any) -> Rate:
     """The rate that `10/s`, `300/m` or `5000/h` mean. Raises `ValueError` that shows how to write it."""
     if isinstance(value, Rate):

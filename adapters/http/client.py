@@ -10,13 +10,16 @@ import asyncio
 from types import TracebackType
 from typing import Final, Self
 
+import aiohttp
 import httpx2
 
 from adapters.connectors.connector import Answer, Request
-from adapters.http.guard import transport
+from adapters.http.guard import InnerAddressError, public_socket, refusal
 
 DEADLINE_S: Final = 30.0
 CONNECT_S: Final = 5.0
+#: A connection with nothing to do is closed after so long, in seconds.
+KEPT_S: Final = 5.0
 ANSWER_LIMIT: Final = 1024 * 1024
 
 
@@ -28,7 +31,8 @@ class NoAnswerError(Exception):
 class HttpClient:
     """Sends requests over kept connections, as many at once as `concurrency`. An async context manager.
 
-    Without `allow_private` it connects to public addresses only (`guard.py`).
+    Without `allow_private` it connects to public addresses only (`guard.py`). aiohttp reads answers in C: httpx takes
+    six times the processor for a request (`benchmarks/delivery.py`).
     """
 
     def __init__(
@@ -40,17 +44,29 @@ class HttpClient:
         allow_private: bool = False,
     ) -> None:
         self._deadline_s = deadline_s
-        most = max(concurrency, 4)
-        limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=5.0)
-        self._client = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(None, connect=connect_s),
-            transport=transport(limits, allow_private),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._connect_s = connect_s
+        self._most = max(concurrency, 4)
+        self._allow_private = allow_private
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        connector = aiohttp.TCPConnector(
+            # The certificate authorities that everything else of Roundtrip trusts.
+            ssl=httpx2.create_ssl_context(trust_env=False),
+            limit=self._most,
+            keepalive_timeout=KEPT_S,
+            socket_factory=None if self._allow_private else public_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # So that a compressed answer that nobody asked for cannot swell in memory.
+            auto_decompress=False,
+            skip_auto_headers=("content-type",),
+            trust_env=False,
+        )
+        # aiohttp would send a PUT or DELETE again by itself: past the connection's rate, and counted by nobody.
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(
@@ -59,7 +75,7 @@ class HttpClient:
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self._client.__aexit__(kind, error, traceback)
+        await self._session.close()
 
     async def send(self, request: Request) -> Answer:
         """Sends it once. The answer's body ends at `ANSWER_LIMIT` bytes. Raises `NoAnswerError`."""
@@ -67,20 +83,21 @@ class HttpClient:
         try:
             async with (
                 asyncio.timeout(self._deadline_s),
-                self._client.stream(
-                    request.method, request.url, headers=headers, content=request.body
+                self._session.request(
+                    request.method, request.url, headers=headers, data=request.body, allow_redirects=False
                 ) as response,
             ):
                 body = bytearray()
-                # Raw, so that a compressed answer that nobody asked for cannot swell in memory.
-                async for chunk in response.aiter_raw():
+                async for chunk in response.content.iter_any():
                     body += chunk
                     if len(body) >= ANSWER_LIMIT:
                         break
+        except aiohttp.ClientConnectorError as error:
+            inner = isinstance(error.os_error, InnerAddressError)
+            raise NoAnswerError(refusal(error.host) if inner else type(error).__name__) from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise NoAnswerError(type(error).__name__) from None
         except TimeoutError:
             raise NoAnswerError(f"no answer within {self._deadline_s:g} s") from None
-        except httpx2.TransportError as error:
-            inner = isinstance(error, httpx2.ConnectError) and "inner address" in str(error)
-            raise NoAnswerError(str(error) if inner else type(error).__name__) from None
         names = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, names, bytes(body[:ANSWER_LIMIT]))
+        return Answer(response.status, names, bytes(body[:ANSWER_LIMIT]))

@@ -7,15 +7,11 @@ No redirect is followed (`client.py`).
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
-from typing import Any
 from urllib.parse import urlsplit
 
-import httpcore2
-import httpx2
+from aiohttp.connector import AddrInfoType
 
 
 class ForbiddenAddressError(ValueError):
@@ -37,10 +33,10 @@ def check_url(url: str, allow_private: bool) -> None:
         return
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
-        raise ForbiddenAddressError(_refusal(host))
+        raise ForbiddenAddressError(refusal(host))
     address = _as_address(host)
     if address is not None and not is_public(address):
-        raise ForbiddenAddressError(_refusal(host))
+        raise ForbiddenAddressError(refusal(host))
 
 
 def is_public(address: str) -> bool:
@@ -72,61 +68,21 @@ def _as_address(host: str) -> str | None:
         return None
 
 
-def _refusal(host: str) -> str:
+def refusal(host: str) -> str:
+    """What whoever declared the connection is told."""
     return f"'{host}' is an inner address; name a public one, or set allow_private: true for this connection"
 
 
-class GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses only: resolves the name, checks every address, and connects to what it checked."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        error: Exception = httpcore2.ConnectError(f"'{host}' has no address")
-        for address in await _resolve(host, port):
-            if not is_public(address):
-                raise httpcore2.ConnectError(_refusal(host))
-            try:
-                return await self._inner.connect_tcp(
-                    address,
-                    port,
-                    timeout=timeout,
-                    local_address=local_address,
-                    socket_options=socket_options,
-                )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
-                error = failed
-        raise error
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
+class InnerAddressError(OSError):
+    """What a connection that may not go inside was about to be made to."""
 
 
-async def _resolve(host: str, port: int) -> list[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise httpcore2.ConnectError(f"'{host}' cannot be resolved") from error
-    return list(dict.fromkeys(str(address[4][0]) for address in found))
-
-
-def transport(limits: httpx2.Limits, allow_private: bool) -> httpx2.AsyncHTTPTransport:
-    """A transport that connects as the guard allows."""
-    made = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
-    if not allow_private:
-        made._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=GuardedBackend(),
-        )
+def public_socket(info: AddrInfoType) -> socket.socket:
+    """A socket for an address that a name was found to have, or that stood in the URL itself. Raises
+    `InnerAddressError` where that is no public one."""
+    family, kind, protocol, _, address = info
+    if not is_public(str(address[0])):
+        raise InnerAddressError("an inner address")
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
     return made

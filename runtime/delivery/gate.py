@@ -15,7 +15,7 @@ from aiolimiter import AsyncLimiter
 
 from adapters.connectors.connector import Answer
 from domain.circuit import CLOSED, failed, succeeded
-from domain.pace import Rate, pause_s
+from domain.pace import Rate, at_once, pause_s
 from runtime.delivery.errors import StoppedError
 
 #: The reason of records whose destination has said that it is gone for good.
@@ -32,7 +32,7 @@ class Gate:
     def __init__(self, connection: str, rate: Rate | None = None, concurrency: int = 1) -> None:
         self.gone = False
         self._connection = connection
-        self._limiter = AsyncLimiter(rate.requests, rate.seconds) if rate is not None else None
+        self._limiter = _limiter(rate) if rate is not None else None
         self._slots = asyncio.Semaphore(concurrency)
         self._trial = asyncio.Lock()
         self._circuit = CLOSED
@@ -89,6 +89,11 @@ class Gate:
             log.warning(
                 "circuit open", connection=self._connection, failures=self._circuit.failures, wait=wait
             )
+
+
+def _limiter(rate: Rate) -> AsyncLimiter:
+    most = at_once(rate)
+    return AsyncLimiter(most, most * rate.seconds / rate.requests)
 
 
 async def _or_stopped(waiting: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

@@ -41,20 +41,24 @@ class Lease:
 @asynccontextmanager
 async def held(bus: Client, message: Msg, since: float, ack_wait_s: float) -> AsyncIterator[Lease]:
     """Holds a message for as long as the block runs. `since` is no later than when NATS gave it away."""
-    lease = Lease(since, ack_wait_s)
-    heartbeats = asyncio.create_task(_renew(bus, message, lease, ack_wait_s / 3))
+    lease, over = Lease(since, ack_wait_s), asyncio.Event()
+    heartbeats = asyncio.create_task(_renew(bus, message, lease, ack_wait_s / 3, over))
     try:
         yield lease
     finally:
+        over.set()
         heartbeats.cancel()
         with suppress(asyncio.CancelledError):
             await heartbeats
 
 
-async def _renew(bus: Client, message: Msg, lease: Lease, every_s: float) -> None:
-    while True:
+async def _renew(bus: Client, message: Msg, lease: Lease, every_s: float, over: asyncio.Event) -> None:
+    """Renews until it is `over`: a cancellation alone is lost where it meets the answer that a request waits for
+    (`asyncio.wait_for` of Python 3.11), and the batch would be held for ever."""
+    while not over.is_set():
         sent = time.monotonic()
         with suppress(NatsError, TimeoutError):
             await bus.request(message.reply, Msg.Ack.Progress, timeout=every_s)
             lease.renew(sent)
-        await asyncio.sleep(every_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), every_s)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.http.guard import ForbiddenAddressError, check_url, is_public
 from domain.circuit import CLOSED, FAILURES, LONGEST_S, failed, succeeded
-from domain.pace import Rate, pause_s, read_rate, write_rate
+from domain.pace import Rate, at_once, pause_s, read_rate, write_rate
 
 
 def test_a_few_failures_leave_the_circuit_closed_and_a_success_forgets_them() -> None:
@@ -55,6 +55,15 @@ def test_a_rate_is_written_as_it_is_read() -> None:
     for wrong in ("10", "0/s", "10/d", 10, "1.5/s"):
         with pytest.raises(ValueError, match="as in 10/s"):
             read_rate(wrong)
+
+
+@given(st.integers(1, 1_000_000), st.sampled_from([1.0, 60.0, 3600.0]))
+def test_a_rate_is_spread_so_that_no_period_has_many_more_requests_than_it_allows(
+    requests: int, seconds: float
+) -> None:
+    together = at_once(Rate(requests, seconds))
+    assert 1 <= together <= requests
+    assert together <= 2 or together <= 0.05 * requests
 
 
 @pytest.mark.parametrize(
