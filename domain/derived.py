@@ -21,7 +21,7 @@ from domain.messages import (
     ProfileUnmerged,
     RoutingWithheld,
 )
-from domain.outbound import Outbound
+from domain.outbound import OUTCOME_VERSION, Outbound, Outcome
 from domain.profiles import Profile
 from domain.records import Entry, Identifier, Record, derive_id, node_id
 from domain.routing import Routed, Withheld
@@ -79,10 +79,10 @@ def exited_by_erasure(audience: str, profile: str, at: int, cause: int) -> Entry
 
 
 def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
-    """Told once for each stay in the audience and reason."""
+    """Told once for each stay in the audience and reason; of an event that waited, once."""
     destination = decision.destination
     body = RoutingWithheld(destination.connection, destination.audience, profile.id, decision.reason, cause)
-    stay = str(profile.memberships[destination.audience].position)
+    stay = str(profile.memberships[destination.audience].position if destination.audience else cause)
     return _entry(
         "routing.withheld", profile.id, body, destination.connection, profile.id, stay, decision.reason
     )
@@ -90,23 +90,26 @@ def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
 
 def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
     """The outbound records of a step, formed into batches by connection. The records of a batch follow one
-    another, so that they stand side by side in the log."""
+    another, so that they stand side by side in the log. What is suppressed is in no other's batch, and has its
+    outcome with it."""
     ordered = sorted(routed, key=lambda item: (item[2].destination.connection, item[0]))
     times: Counter[tuple[str, ...]] = Counter()
     for connection, items in groupby(ordered, key=lambda item: item[2].destination.connection):
         batch, in_batch = "", 0
+        suppressed: list[Entry] = []
         for cause, profile, decision in items:
             destination = decision.destination
             change = (connection, profile, decision.change, str(cause))
             times[change] += 1
             identity = derive_id("outbound", *change, str(times[change]))
-            if not batch or in_batch == destination.max_batch:
-                batch, in_batch = derive_id("batch", identity), 0
-            in_batch += 1
+            if not decision.suppressed:
+                if not batch or in_batch == destination.max_batch:
+                    batch, in_batch = derive_id("batch", identity), 0
+                in_batch += 1
             body = Outbound(
                 id=identity,
                 connection=connection,
-                batch=batch,
+                batch=derive_id("batch", identity) if decision.suppressed else batch,
                 profile=profile,
                 audience=destination.audience,
                 change=decision.change,
@@ -116,5 +119,25 @@ def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
                 event=decision.event,
                 occurred_at=decision.occurred_at,
                 properties=decision.properties,
+                channel=destination.channel,
+                quiet=decision.quiet,
+                suppressed=decision.suppressed,
             )
-            yield Entry(identity, 1, "outbound.requested", profile, _encode(body))
+            entry = Entry(identity, 1, "outbound.requested", profile, _encode(body))
+            if decision.suppressed:
+                suppressed += (entry, _suppressed(body))
+            else:
+                yield entry
+        yield from suppressed
+
+
+def _suppressed(record: Outbound) -> Entry:
+    """The outcome of what is not to be sent."""
+    body = Outcome(
+        id=record.id,
+        connection=record.connection,
+        status="suppressed",
+        reason=record.suppressed,
+        attempts=0,
+    )
+    return Entry(record.id, OUTCOME_VERSION, "outbound.suppressed", None, _encode(body))

@@ -13,8 +13,9 @@ import msgspec
 
 from domain import derived, identity
 from domain.audiences.evaluation import Event, Person
+from domain.channels import channels_of
 from domain.erasure import EraseRequest, Erasure, erase
-from domain.forwarding import Forwarding, Happening, forward
+from domain.forwarding import Forwarding, Happening
 from domain.identity_rules import leader_of
 from domain.mirrors import hear
 from domain.profiles import (
@@ -28,10 +29,11 @@ from domain.profiles import (
     set_consent,
 )
 from domain.records import Entry, Identifier, Record, dig, node_id
-from domain.routing import Destination, Routed, Withheld, route
+from domain.routing import Destination, Routed
 from domain.settling import Settling
-from domain.state import Inbound, MembershipChange, Outcome, Plan, State
-from domain.traits.telling import TraitsTold, fell_due
+from domain.state import Closed, Inbound, MembershipChange, Outcome, Plan, State
+from domain.telling import Telling
+from domain.traits.telling import fell_due
 
 _body = msgspec.json.Decoder().decode
 
@@ -49,10 +51,9 @@ class Fold:
         self.links: dict[str, str] = {}
         self.memberships: list[MembershipChange] = []
         self.derived: list[tuple[int, Entry]] = []
-        self.routed: list[tuple[int, str, Routed]] = []
         self.erased: list[Erasure] = []
         self.unlinked: set[str] = set()
-        self.traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
+        self.telling = Telling(plan, self.derived)
 
     def fire(self, upto: int) -> None:
         """Fires every timer that falls due by this log time."""
@@ -65,6 +66,7 @@ class Fold:
         for id in profile.conditions.keys() - compiled.leaves.keys():
             del profile.conditions[id]
         known = frozenset(compiled.names)
+        waited = channels_of(profile.dues)
         for audience in profile.dues.keys() - known:
             del profile.dues[audience]
         for audience in sorted(profile.memberships.keys() - known):
@@ -76,14 +78,15 @@ class Fold:
         # Who was told of by a connection that is of another audience now may be in neither.
         concerned = [*profile.memberships, *self._audiences_told(profile)]
         told = [audience for audience in concerned if audience in settling.told]
-        self._route(profile, [*entered_or_left, *told], now, cause)
-        self.traits.await_changes(profile, now)
+        self.telling.members(profile, [*entered_or_left, *told], now, cause)
+        self.telling.settle(profile, waited, now, cause)
+        self.telling.traits.await_changes(profile, now)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""
         self.derived.sort(key=lambda pair: pair[0])
         entries = [entry for _, entry in self.derived]
-        entries += derived.outbound(self.routed)
+        entries += derived.outbound(self.telling.routed)
         return Outcome(
             frozenset(self.changed),
             self.merged,
@@ -99,6 +102,8 @@ class Fold:
         record = row.record
         if row.erase is not None:
             self._erase(row, row.erase)
+        if row.closed is not None:
+            self._close(row, row.closed)
         if record is None:
             return
         graph, profiles = self.state.graph, self.state.profiles
@@ -123,7 +128,7 @@ class Fold:
                 happening = Happening(record.feed, name, occurred_at, properties)
             if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
-        data_changed = bool(touched) or (body is not None and name in self.traits.events)
+        data_changed = bool(touched) or (body is not None and name in self.telling.traits.events)
         if record.traits_at or record.traits:
             traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
             pairs = self.plan.pairs.get(record.feed)
@@ -147,21 +152,11 @@ class Fold:
             entered_or_left += profile.memberships
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
         if entered_or_left:
-            self._route(profile, entered_or_left, row.recorded_at, row.position)
+            self.telling.members(profile, entered_or_left, row.recorded_at, row.position)
         for forwarding in forwardings:
             if forwarding.listens_to(happening):
-                self._forward(profile, forwarding, happening, row.recorded_at, row.position)
-        self.traits.await_changes(profile, row.recorded_at)
-
-    def _forward(
-        self, profile: Profile, forwarding: Forwarding, happening: Happening, now: int, position: int
-    ) -> None:
-        traits = self.traits.values(forwarding.destination, profile, now)
-        decision = forward(profile, forwarding, happening, traits)
-        if isinstance(decision, Routed):
-            # So that an erasure knows who was told of the person, and by what.
-            profile.heard[decision.destination.connection] = decision.fields
-            self.routed.append((position, profile.id, decision))
+                self.telling.event(profile, forwarding, happening, row.recorded_at, row.position)
+        self.telling.traits.await_changes(profile, row.recorded_at)
 
     def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
         """Whose record it is, and the audiences to look at because identities have changed."""
@@ -207,7 +202,7 @@ class Fold:
                 if node in self.state.apart:
                     keep_apart(profile, node, self.state.apart[node])
         if found.profile is not None and found.link:
-            self._route(profile, list(profile.memberships), row.recorded_at, row.position)
+            self.telling.members(profile, list(profile.memberships), row.recorded_at, row.position)
         return profile, touched
 
     def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
@@ -238,6 +233,14 @@ class Fold:
         del self.state.profiles[profile.id]
         self.changed.discard(profile.id)
 
+    def _close(self, row: Inbound, closed: Closed) -> None:
+        """Tells a person's channel what became of a message."""
+        profile = self.state.profiles.get(self.state.graph.get(closed.outcome.profile, ""))
+        if profile is not None:
+            self.fire_of(profile, row.recorded_at)
+            self.telling.close(profile, closed, row.recorded_at, row.position)
+            self.changed.add(profile.id)
+
     def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
         told = {p.id: dict(p.routed) for p in (a, b)}
         members = {p.id: dict(p.memberships) for p in (a, b)}
@@ -256,7 +259,7 @@ class Fold:
             if kept.routed[connection] != fields:
                 destination = self.destination(connection)
                 if destination is not None and "remove" in destination.changes:
-                    self.routed.append((position, gone.id, Routed(destination, "remove", fields)))
+                    self.telling.routed.append((position, gone.id, Routed(destination, "remove", fields)))
         self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
         return kept
 
@@ -272,8 +275,10 @@ class Fold:
             changed = self._evaluate(profile, names, due, cause)
             if fell_due(names):
                 changed += profile.memberships
-            self._route(profile, changed, due, cause)
-            self.traits.await_changes(profile, due)
+            self.telling.members(profile, changed, due, cause)
+            for channel in channels_of(names):
+                self.telling.resume(profile, channel, due, cause)
+            self.telling.traits.await_changes(profile, due)
 
     def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
         """Looks at these audiences in dependency order; those that the person entered or left."""
@@ -305,15 +310,6 @@ class Fold:
             entry = derived.membership(audience, profile.id, verdict.member, now, cause, verdict.because)
             self.derived.append((cause, entry))
         return changed
-
-    def _route(self, profile: Profile, audiences: Iterable[str], now: int, cause: int) -> None:
-        for audience in dict.fromkeys(audiences):
-            for destination in self.plan.destinations.get(audience, ()):
-                for decision in route(profile, destination, self.traits.values(destination, profile, now)):
-                    if isinstance(decision, Withheld):
-                        self.derived.append((cause, derived.withheld(profile, decision, cause)))
-                    else:
-                        self.routed.append((cause, profile.id, decision))
 
     def _audiences_told(self, profile: Profile) -> list[str]:
         destinations = (self.destination(connection) for connection in profile.routed)

@@ -79,6 +79,11 @@ class Forwardings:
             for name in dict.fromkeys(name for name, _ in one.events):
                 self._by_name[name] = (*self._by_name.get(name, ()), one)
         self._every = self._by_name.get(EVERY, ())
+        self._by_connection = {one.destination.connection: one for one in forwardings}
+
+    def by(self, connection: str) -> Forwarding | None:
+        """That of a connection, `None` where it sends no events."""
+        return self._by_connection.get(connection)
 
     def of(self, name: str) -> tuple[Forwarding, ...]:
         """Those that may want an event of this name, each once."""
@@ -100,17 +105,25 @@ def forward(
     profile: Profile, forwarding: Forwarding, happening: Happening, traits: Mapping[str, Any] = {}
 ) -> Routed | Withheld:
     """What is sent of an event that the connection listens to, or why it is not. Changes nothing."""
+    found = told_of(profile, forwarding, traits)
+    if isinstance(found, Withheld):
+        return found
+    if forwarding.properties is None:
+        properties = dict(happening.properties)
+    else:
+        values = ((name, value_at(happening.properties, path)) for name, path in forwarding.properties)
+        properties = {name: value for name, value in values if value is not None}
+    return Routed(forwarding.destination, "event", found, happening.name, happening.occurred_at, properties)
+
+
+def told_of(
+    profile: Profile, forwarding: Forwarding, traits: Mapping[str, Any] = {}
+) -> dict[str, Any] | Withheld:
+    """What is told of the person with an event, or why nothing may be."""
     destination = forwarding.destination
     fields, missing = fields_of(profile, destination, traits)
     if not consented(profile, destination.purpose):
         missing = f"no consent to '{destination.purpose}'"
     elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):
         missing = f"not among the {forwarding.share:g} % of people whose events are sent"
-    if missing:
-        return Withheld(destination, missing)
-    if forwarding.properties is None:
-        properties = dict(happening.properties)
-    else:
-        found = ((name, value_at(happening.properties, path)) for name, path in forwarding.properties)
-        properties = {name: value for name, value in found if value is not None}
-    return Routed(destination, "event", fields, happening.name, happening.occurred_at, properties)
+    return Withheld(destination, missing) if missing else fields

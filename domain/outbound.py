@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from domain.quiet import QuietHours
+
 OUTCOME_VERSION: Final = 1000
 
 #: `event` is something that happened, told as it is; `delete` asks a destination to forget a person.
@@ -26,6 +28,9 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `fields` holds exactly the values the connection declared, under the destination's names.
     `cause` is the log position that made it so. An `event` has its name, its time in microseconds and those of its
     properties that the connection declared; `audience` is empty then.
+
+    Of what reaches a person by a `channel` the outcome repeats `channel`, `profile` and `cause`. In the hours `quiet`
+    it is not sent. With a reason why it is `suppressed` it never was to be sent: its outcome stands right after it.
     """
 
     id: str
@@ -40,11 +45,17 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event: str = ""
     occurred_at: int = 0
     properties: dict[str, Any] = {}
+    channel: str = ""
+    quiet: QuietHours | None = None
+    suppressed: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one outbound record. `reason` says why where it was not delivered; `reference` is the
-    destination's own id of the message, by which its engagement comes back."""
+    destination's own id of the message, by which its engagement comes back.
+
+    `profile`, `channel` and `cause` are those of a record that has a channel. One that came into quiet hours and was
+    not tried yet goes out `again_at` a time in microseconds, as a new record, where it still holds then."""
 
     id: str
     connection: str
@@ -52,3 +63,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     reference: str = ""
     attempts: int = 1
+    profile: str = ""
+    channel: str = ""
+    cause: int = 0
+    again_at: int = 0

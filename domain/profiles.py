@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from domain.audiences.evaluation import CompiledAudiences
+from domain.channels import Reached, merge_reached
 from domain.mirrors import Mirror, merge_mirrors
 from domain.records import Identifier, node_id
 
@@ -53,7 +54,8 @@ class Profile(msgspec.Struct, array_like=True):
     `conditions` is the audiences' state, `dues` says at which log time which audience has to be looked at
     again, `routed` holds per connection the fields that its destination was last told of, `heard` those that went along
     with the last event. `mirrors` holds per connection what a destination in which people work holds of its fields.
-    `apart` says of a node of the person's which others it was unmerged from, and where.
+    `apart` says of a node of the person's which others it was unmerged from, and where. `reached` says of channels how
+    the person was reached by them.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -70,6 +72,12 @@ class Profile(msgspec.Struct, array_like=True):
     heard: dict[str, dict[str, Any]] = {}
     mirrors: dict[str, dict[str, Mirror]] = {}
     apart: dict[str, dict[str, int]] = {}
+    reached: dict[str, Reached] = {}
+
+    def value(self, attribute: str) -> Any:
+        """An attribute's value, `None` where it has none."""
+        held = self.attributes.get(attribute)
+        return None if held is None else held.value
 
     @property
     def due(self) -> int | None:
@@ -178,6 +186,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
     merge_mirrors(elder.mirrors, younger.mirrors)
     for node, others in younger.apart.items():
         keep_apart(elder, node, others)
+    for channel, reached in younger.reached.items():
+        elder.reached[channel] = merge_reached(elder.reached.get(channel, Reached()), reached)
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

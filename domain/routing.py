@@ -15,6 +15,7 @@ from domain.mapping import Mapped, value_of
 from domain.mirrors import alike, tell
 from domain.outbound import Change
 from domain.profiles import Profile, consented
+from domain.quiet import QuietHours
 
 #: The reason that a member of an audience's holdout is not told.
 HELD_OUT: Final = "in the audience's holdout"
@@ -24,7 +25,8 @@ class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
     outbound records form a batch, `holdout` the percent of the audience that is not told to anybody. `optional` are
     fields that go along where they are known. `audience` is empty where events go out. `mirrored` are fields that
-    people may change at the destination, which its paired feed then tells."""
+    people may change at the destination, which its paired feed then tells. `channel` is empty where none is shared with
+    other connections."""
 
     connection: str
     audience: str
@@ -35,6 +37,7 @@ class Destination(NamedTuple):
     holdout: float = 0
     optional: frozenset[str] = frozenset()
     mirrored: frozenset[str] = frozenset()
+    channel: str = ""
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -43,7 +46,8 @@ class Destination(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties."""
+    """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties.
+    Not in the hours `quiet`, and not at all with a reason why it is `suppressed`."""
 
     destination: Destination
     change: Change
@@ -51,6 +55,14 @@ class Routed(NamedTuple):
     event: str = ""
     occurred_at: int = 0
     properties: dict[str, Any] = {}
+    quiet: QuietHours | None = None
+    suppressed: str = ""
+
+
+class Held(NamedTuple):
+    """Something is to be sent once the quiet hours are over, if it still is then."""
+
+    destination: Destination
 
 
 class Withheld(NamedTuple):
@@ -61,10 +73,10 @@ class Withheld(NamedTuple):
 
 
 def route(
-    profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}
-) -> list[Routed | Withheld]:
+    profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}, quiet: bool = False
+) -> list[Routed | Held | Withheld]:
     """Decides, and notes in `profile.routed` what the destination is told. `traits` are the values now of those that
-    go along."""
+    go along. In `quiet` hours nothing is told but who is to be taken out."""
     name = destination.connection
     told = profile.routed.get(name)
     member = destination.audience in profile.memberships
@@ -76,11 +88,13 @@ def route(
     if member and held_out(profile, destination):
         missing = HELD_OUT
     wanted = fields if member and not missing else None
+    if quiet and wanted is not None and (wanted != told or destination.mirrored):
+        return [Held(destination)]
     if told is not None and wanted is not None and _same_but_mirrored(destination, told, wanted):
         return _differences(profile, destination, told, wanted)
     if wanted == told:
         return [Withheld(destination, missing)] if missing else []
-    decisions: list[Routed | Withheld] = []
+    decisions: list[Routed | Held | Withheld] = []
     if told is not None:
         del profile.routed[name]
         decisions.append(Routed(destination, "remove", told))
@@ -103,7 +117,7 @@ def _others(destination: Destination, fields: Mapping[str, Any]) -> dict[str, An
 
 def _differences(
     profile: Profile, destination: Destination, told: Mapping[str, Any], wanted: dict[str, Any]
-) -> list[Routed | Withheld]:
+) -> list[Routed | Held | Withheld]:
     """Of fields that people change at the destination, those that it is known to hold do not go along: somebody may be
     changing them there. What has lost its value here is emptied there."""
     held = profile.mirrors.get(destination.connection, {})

@@ -55,6 +55,7 @@ def settling_of(plan: Plan, position: int, at: int, changed: Iterable[tuple[str,
         for destination in destinations
         if ("connection", destination.connection) in names
         or ("audience", audience) in names
+        or ("channel", destination.channel) in names
         or any(("trait", trait) in names for trait in destination.traits)
     }
     anew = compiled.in_order((*audiences, *compiled.dependants(audiences)))

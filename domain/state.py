@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from domain import outbound
 from domain.audiences.evaluation import CompiledAudiences
+from domain.channels import Channel
 from domain.erasure import EraseRequest, Erasure
 from domain.forwarding import Forwardings
 from domain.identity_rules import DEFAULT_RULES, Rules
@@ -17,8 +19,8 @@ from domain.routing import Destination
 
 class Plan(NamedTuple):
     """What the workspace declares, ready for use: the audiences, each feed's priority, the
-    destinations of each audience, the rules that identities are resolved by, who hears of events, and the connections
-    whose fields each feed brings back."""
+    destinations of each audience, the rules that identities are resolved by, who hears of events, the connections
+    whose fields each feed brings back, and the channels that connections share."""
 
     audiences: CompiledAudiences
     priorities: Mapping[str, int]
@@ -26,17 +28,27 @@ class Plan(NamedTuple):
     rules: Rules = DEFAULT_RULES
     forwardings: Forwardings = Forwardings()
     pairs: Mapping[str, tuple[Pair, ...]] = {}
+    channels: Mapping[str, Channel] = {}
+
+
+class Closed(NamedTuple):
+    """What became of a record that reaches a person by a channel. `record` is given where it is to go out again."""
+
+    outcome: outbound.Outcome
+    record: outbound.Outbound | None = None
 
 
 class Inbound(NamedTuple):
     """One row of the log to apply. `record` is `None` for a row that only moves the log's time. `subject` is
-    the row's, by which its leading identifier is known. `erase` asks for a person to be erased."""
+    the row's, by which its leading identifier is known. `erase` asks for a person to be erased; `closed` is what
+    the row says of a record that had gone out."""
 
     position: int
     recorded_at: int
     record: Record | None
     subject: str | None = None
     erase: EraseRequest | None = None
+    closed: Closed | None = None
 
 
 class State(NamedTuple):
@@ -77,7 +89,10 @@ def nodes_of(rows: Iterable[Inbound]) -> set[str]:
     """Every node that has to be looked up before the step."""
     rows = list(rows)
     return {node_id(i) for i in identifiers_of(rows)} | {
-        row.erase.node for row in rows if row.erase is not None
+        node
+        for row in rows
+        for node in (row.erase and row.erase.node, row.closed and row.closed.outcome.profile)
+        if node
     }
 
 

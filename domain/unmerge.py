@@ -13,6 +13,7 @@ import msgspec
 
 from domain import derived
 from domain.audiences.evaluation import Person
+from domain.channels import reached_apart
 from domain.fold import Fold
 from domain.identifiers import KINDS
 from domain.profiles import Profile, keep_apart, nodes
@@ -135,6 +136,8 @@ def part(fold: Fold, place: Place, request: UnmergeRequest, profile: Profile, ag
     for half in halves:
         fold.state.profiles[half.id] = half
         fold.changed.add(half.id)
+        first = half.id == again.graph.get(profile.id)
+        half.reached = reached_apart(profile.reached, half.reached, first, place.at)
         _tell_memberships(fold, half, members if half.id == profile.id else {}, place)
     parted = [half.id for half in halves if half.id != profile.id]
     fold.derived += [
@@ -190,14 +193,16 @@ def _tell_destination(
     wanted = [(half, half.routed[name]) for half in halves if name in half.routed]
     kept = next((half for half, fields in wanted if fields == told), None)
     if told is not None and kept is None and "remove" in destination.changes:
-        fold.routed.append((place.position, was, Routed(destination, "remove", dict(told))))
+        fold.telling.routed.append((place.position, was, Routed(destination, "remove", dict(told))))
     for half, fields in wanted:
         if half is kept:
             continue
         if "remove" in destination.changes:
-            fold.routed.append((place.position, half.id, Routed(destination, "add", fields)))
+            fold.telling.entry(half, Routed(destination, "add", fields), place.at, place.position)
             continue
         del half.routed[name]
-        now = route(half, destination, fold.traits.values(destination, half, place.at))
+        now = route(half, destination, fold.telling.traits.values(destination, half, place.at))
         half.routed[name] = fields
-        fold.routed += [(place.position, half.id, one) for one in now if isinstance(one, Routed)]
+        for one in now:
+            if isinstance(one, Routed):
+                fold.telling.entry(half, one, place.at, place.position)

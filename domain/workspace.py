@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from domain.audiences.definition import Audience
 from domain.audiences.durations import Duration
 from domain.audiences.splits import Percent
+from domain.channels import Channel
 from domain.forwarding import ForwardedEvents, Properties
 from domain.imports import Import
 from domain.loops import Loop, hops_of
@@ -62,6 +63,8 @@ class Connection(Model):
     At most `rate` requests are sent, as in `10/s`, and `concurrency` at once, of which no two are of one person.
     What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
     unless `allow_private`. That a person was erased is told to it, unless `deletions` is false.
+
+    What it sends counts for the `channel`, and goes out when that allows.
     """
 
     connector: str
@@ -73,6 +76,7 @@ class Connection(Model):
     fields: dict[str, Declared]
     requires: list[str] | None = None
     purpose: str = ""
+    channel: Name | None = None
     settings: dict[str, Any] = {}
     secrets: dict[str, SecretRef] = {}
     rate: DeclaredRate | None = None
@@ -130,6 +134,7 @@ class Workspace(Model):
     feeds: dict[Name, Feed] = {}
     traits: dict[Name, Trait] = {}
     audiences: dict[Name, Audience] = {}
+    channels: dict[Name, Channel] = {}
     connections: dict[Name, Connection] = {}
     loops: dict[Name, Loop] = {}
     tracking_plans: dict[Name, TrackingPlan] = {}
@@ -186,6 +191,10 @@ class Workspace(Model):
                     name,
                     "audience",
                 )
+            if connection.channel is not None and connection.channel not in self.channels:
+                who = f"connection '{name}'"
+                problem = _unknown(who, "channel", connection.channel, self.channels)
+                raise _refused(problem, "connections", name, "channel")
             unknown = connection.traits - self.traits.keys()
             if unknown:
                 known = ", ".join(sorted(self.traits)) or "none"

@@ -16,13 +16,14 @@ from adapters.connectors.connector import Connector, ConnectorConfig, RenderErro
 from adapters.log.read import read_positions
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
+from domain.channels import Reached, why_not_now
 from domain.derived import event_name, outbound
 from domain.forwarding import Happening, forward
 from domain.mendable import Mendable
 from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
-from domain.routing import Destination, Routed, route
+from domain.routing import Destination, Routed, Withheld, route
 from domain.workspace import Connection, Workspace
 from runtime.definitions import forwarding_of, plan_of
 from runtime.identity_rules import rules_of
@@ -86,7 +87,11 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
     plan = plan_of(workspace)
     destination = next(d for d in plan.destinations[declared.audience] if d.connection == name)
     traits = plan.audiences.values(destination.traits, profile.conditions, now)
-    return preview_person(profile, destination, wire, config, traits)
+    found = preview_person(profile, destination, wire, config, traits)
+    if declared.channel is not None and not found.why_not:
+        channel, reached = plan.channels[declared.channel], profile.reached.get(declared.channel, Reached())
+        found = replace(found, why_not=why_not_now(declared.channel, channel, reached, profile.value, now))
+    return found
 
 
 def _event(
@@ -139,7 +144,7 @@ def preview_person(
         why_not = "the destination has been told of this person already, and has nothing new to be told"
         decisions = route(msgspec.structs.replace(asked, routed={}), destination, traits)
     routed = [(profile.latest, profile.id, one) for one in decisions if isinstance(one, Routed)]
-    withheld = [one.reason for one in decisions if not isinstance(one, Routed)]
+    withheld = [one.reason for one in decisions if isinstance(one, Withheld)]
     if not routed:
         outside = f"the destination is told of audience '{destination.audience}', in which this person is not"
         return Preview((), (), withheld[0] if withheld else outside)

@@ -101,6 +101,7 @@ def bodies_of(workspace: Workspace) -> dict[tuple[str, str], dict[str, Any]]:
         **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
         **{("trait", name): _body(trait) for name, trait in workspace.traits.items()},
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
+        **{("channel", name): _body(channel) for name, channel in workspace.channels.items()},
         **{("connection", name): _body(c) for name, c in workspace.connections.items()},
         **{("loop", name): _body(loop) for name, loop in workspace.loops.items()},
         **{("tracking_plan", name): _body(plan) for name, plan in workspace.tracking_plans.items()},
@@ -172,6 +173,7 @@ def plan_of(workspace: Workspace | None) -> Plan:
         rules_of(workspace),
         Forwardings(tuple(forwardings)),
         pairs,
+        workspace.channels,
     )
 
 
@@ -189,6 +191,7 @@ def destination_of(name: str, connection: Connection, holdout: float = 0) -> Des
         optional=frozenset()
         if connection.requires is None
         else frozenset(connection.fields) - frozenset(connection.requires),
+        channel=connection.channel or "",
     )
 
 

@@ -13,9 +13,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from adapters.connectors.configuration import ConfigurationError
+from adapters.log.read import Head, read_head
 from adapters.projections.definitions import load_workspace
 from domain.workspace import Connection
 from runtime.delivery.errors import ConsentUnknownError
+from runtime.delivery.quiet import wall
 from runtime.delivery.run import run_deliver
 from runtime.signals import stop_on_signals
 from runtime.status import who_consents
@@ -32,12 +34,28 @@ async def deliver_until_stopped(
     """Delivers until a signal. Connections that cannot be used are named, and looked at again when they
     are declared anew."""
     stop = stop_on_signals()
+    by_the_wall = False
 
     async def consented(purpose: str, profiles: Sequence[str]) -> set[str]:
         try:
             return await asyncio.to_thread(who_consents, engine, purpose, profiles)
         except DBAPIError as error:
             raise ConsentUnknownError(f"the store does not answer: {type(error.orig).__name__}") from error
+
+    async def now() -> int:
+        nonlocal by_the_wall
+        if not by_the_wall:
+            try:
+                head = await asyncio.to_thread(_head, engine)
+            except DBAPIError as error:
+                raise ConsentUnknownError(
+                    f"the store does not answer: {type(error.orig).__name__}"
+                ) from error
+            # A log that has records keeps its clock.
+            by_the_wall = head.clock == "wall"
+            if not by_the_wall:
+                return head.recorded_at
+        return await wall()
 
     while not stop.is_set():
         connections = _connections(engine)
@@ -53,6 +71,7 @@ async def deliver_until_stopped(
                     environ=os.environ,
                     only=only,
                     replicas=replicas,
+                    now=now,
                 )
         except ConfigurationError as error:
             log.error("connections cannot be used", reason=str(error))
@@ -72,6 +91,11 @@ async def _watch(
         except DBAPIError as error:
             log.warning("the store does not answer", error=type(error.orig).__name__)
     changed.set()
+
+
+def _head(engine: Engine) -> Head:
+    with engine.connect() as connection:
+        return read_head(connection)
 
 
 def _connections(engine: Engine) -> dict[str, Connection]:

@@ -28,9 +28,10 @@ from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
 from domain.settling import APPLIED
-from domain.state import Inbound, Outcome, Plan, nodes_of
+from domain.state import Closed, Inbound, Outcome, Plan, nodes_of
 from domain.step import step
 from domain.unmerge import REQUESTED as UNMERGE
+from runtime.closing import closings
 from runtime.definitions import Definitions, plan_of
 from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint
@@ -156,7 +157,8 @@ class Pipeline:
         taken = rows
         if len(due) == BATCH_DUE:
             taken = rows[: bisect_left([row.recorded_at for row in rows], due[-1][1])]
-        inbound = [_inbound(row, plan, self._apart) for row in (taken or rows[:1])]
+        closed = closings(connection, taken) if plan.channels else {}
+        inbound = [_inbound(row, plan, self._apart, closed.get(row.position)) for row in (taken or rows[:1])]
         if not taken:
             inbound[0] = inbound[0]._replace(record=None, erase=None)
         state = load_state(connection, nodes_of(inbound), {profile for profile, _ in due})
@@ -202,14 +204,14 @@ class Pipeline:
         forget_deletions(connection, [row for row in taken if row.topic in OUTCOME_TOPICS])
 
 
-def _inbound(row: Row, plan: Plan, apart: Collection[int]) -> Inbound:
+def _inbound(row: Row, plan: Plan, apart: Collection[int], closed: Closed | None) -> Inbound:
     said = row.topic.startswith(_INBOUND) and not row.erased and row.position not in apart
     try:
         record = plan.rules.understood(record_of(row.state)) if said else None
     except Exception as error:
         raise NotAppliedError(row.position, reason_of(error)) from error
     erase = decode_request(row.state) if row.topic == REQUESTED else None
-    return Inbound(row.position, row.recorded_at, record, row.subject, erase)
+    return Inbound(row.position, row.recorded_at, record, row.subject, erase, closed)
 
 
 def _feed_of(row: Row) -> str:

@@ -15,6 +15,7 @@ _SECTIONS = {
     "feed": "feeds",
     "audience": "audiences",
     "trait": "traits",
+    "channel": "channels",
     "loop": "loops",
     "connection": "connections",
     "tracking_plan": "tracking_plans",

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -19,12 +19,14 @@ from adapters.connectors.connector import Connector, ConnectorConfig, Judgement,
 from adapters.http.client import NoAnswerError
 from adapters.http.retry_after import retry_after_s
 from adapters.transports.transport import Transport
+from domain.channels import waits
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
 from runtime.delivery.consent import Consented, without_consent
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
+from runtime.delivery.quiet import Now, in_quiet_hours, wall
 from runtime.failpoints import failpoint
 
 #: What a defect in a connector's own code shows itself as.
@@ -34,7 +36,8 @@ log = structlog.get_logger("deliver")
 
 
 class Destination(NamedTuple):
-    """A connection, ready to be talked to. What it does not take for `give_up_s` seconds is a dead letter."""
+    """A connection, ready to be talked to. What it does not take for `give_up_s` seconds is a dead letter. `now` is
+    the log's time, by which quiet hours are."""
 
     connector: Connector
     config: ConnectorConfig
@@ -42,6 +45,7 @@ class Destination(NamedTuple):
     consented: Consented
     gate: Gate
     give_up_s: float = MAX_ELAPSED_S
+    now: Now = wall
 
 
 class _Judged(NamedTuple):
@@ -56,7 +60,9 @@ class Delivery:
         self._to = to
         self._lease = lease
         self._stop = stop
-        self._perhaps_sent = again
+        self._perhaps_sent = self._again = again
+        #: Records of a request that went out, and was not answered by a plain "later".
+        self._tried: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
         self.attempts = 0
 
@@ -128,8 +134,14 @@ class Delivery:
         async with gate.turn(self._stop):
             if gate.gone:
                 return _Judged([Judgement(one, "dead", GONE) for one in request.outbound], None)
+            if await in_quiet_hours(self._to.now, request.outbound):
+                return _Judged(
+                    [Judgement(one, "retry", "quiet hours began") for one in request.outbound], None
+                )
             self._lease.require()
             self.attempts += 1
+            ids = {one.id for one in request.outbound}
+            self._tried |= ids
             failpoint("deliver.before_send")
             try:
                 answer = await self._to.transport.send(connector.sign(config, request, int(time.time())))
@@ -139,6 +151,8 @@ class Delivery:
             finally:
                 self._perhaps_sent = True
             gate.answered(answer)
+            if answer.status == 429:
+                self._tried -= ids
         failpoint("deliver.sent")
         wait = retry_after_s(answer.headers, datetime.now(UTC))
         try:
@@ -176,7 +190,21 @@ class Delivery:
                 note = "; an attempt before may have reached the person" if self._perhaps_sent else ""
                 reason = f"no consent to '{record.purpose}' at delivery{note}"
                 self._close(record, "suppressed", reason, attempts)
-        return [record for record in waiting if record.id not in refused]
+        return await self._undisturbed([record for record in waiting if record.id not in refused], attempts)
+
+    async def _undisturbed(self, records: Sequence[Outbound], attempts: int) -> list[Outbound]:
+        """Those that are not in quiet hours. The others go out after them as new records, but for what a destination
+        may have taken already, since it would not know it again."""
+        quiet = await in_quiet_hours(self._to.now, records)
+        for record in records:
+            if (until := quiet.get(record.id)) is None:
+                continue
+            if self._again or record.id in self._tried:
+                reason = f"quiet hours of channel '{record.channel}'; an attempt before may have reached the person"
+                self._close(record, "suppressed", reason, attempts)
+            else:
+                self._close(record, "suppressed", waits(record.channel, until), attempts, again_at=until)
+        return [record for record in records if record.id not in quiet]
 
     def _render(self, records: Sequence[Outbound], attempts: int = 0) -> list[Request]:
         """The requests for these records; a record that is in none of them is dead."""
@@ -201,8 +229,17 @@ class Delivery:
         return f"the connector's {step} failed ({kind}); this is a defect of the connector"
 
     def _close(
-        self, record: Outbound, status: Status, reason: str, attempts: int = 0, reference: str = ""
+        self,
+        record: Outbound,
+        status: Status,
+        reason: str,
+        attempts: int = 0,
+        reference: str = "",
+        again_at: int = 0,
     ) -> None:
+        counted: dict[str, Any] = {}
+        if record.channel:
+            counted = {"channel": record.channel, "profile": record.profile, "cause": record.cause}
         self._outcomes[record.id] = Outcome(
             id=record.id,
             connection=record.connection,
@@ -210,6 +247,8 @@ class Delivery:
             reason=reason,
             reference=reference,
             attempts=attempts,
+            again_at=again_at,
+            **counted,
         )
 
     async def _pause(self, seconds: float) -> None:

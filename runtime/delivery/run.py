@@ -19,6 +19,7 @@ from domain.workspace import Connection
 from runtime.delivery.attempts import Destination
 from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
+from runtime.delivery.quiet import Now, wall
 from runtime.delivery.worker import ACK_WAIT_S, Bus, DeliveryWorker
 
 #: How long a worker that failed waits before it goes on, in seconds.
@@ -37,6 +38,7 @@ async def run_deliver(
     only: Collection[str] = (),
     replicas: int = 1,
     ack_wait_s: float = ACK_WAIT_S,
+    now: Now = wall,
 ) -> None:
     """Delivers until `stop`, for all connections or `only` those that can be used.
 
@@ -57,7 +59,8 @@ async def run_deliver(
                     open_transport(wire, config, declared.concurrency, declared.allow_private)
                 )
                 gate = Gate(name, declared.rate, declared.concurrency)
-                to = Destination(wire, config, transport, consented, gate, declared.give_up_after / 1_000_000)
+                give_up_s = declared.give_up_after / 1_000_000
+                to = Destination(wire, config, transport, consented, gate, give_up_s, now)
                 worker = DeliveryWorker(name, to, bus, ack_wait_s)
                 workers.create_task(_kept(name, worker, stop), name=f"deliver {name}")
             await stop.wait()

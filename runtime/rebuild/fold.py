@@ -11,7 +11,8 @@ import msgspec
 from domain.fold import Fold
 from domain.outbound import Outbound, Outcome
 from domain.records import Entry
-from domain.state import State
+from domain.state import Closed, Inbound, State
+from domain.step import apply
 from domain.unmerge import Place, decode_request
 from runtime.rebuild.clock import LogTime
 from runtime.rebuild.people import PeopleFold
@@ -110,6 +111,8 @@ class ShardFold(PeopleFold):
         self._apart = apart
         self._past = past
         self.outbound: dict[str, OutboundState] = {}
+        #: Messages that may be to go out again.
+        self._messages: dict[str, Outbound] = {}
         self.comparing = Comparing()
         self._undrained = 0
 
@@ -120,9 +123,16 @@ class ShardFold(PeopleFold):
                 return
             subject = state[:SUBJECT_BYTES].decode().strip() or None
             self.record(position, recorded_at, subject, state[SUBJECT_BYTES:])
-            self._undrained += 1
-            if self._undrained >= _DRAIN:
-                self._drain()
+            self._count()
+        elif kind == Kind.MESSAGE:
+            message = _requested(state)
+            self._messages[message.id] = message
+        elif kind == Kind.CLOSED:
+            outcome = _outcome(state)
+            known = self._messages.pop(outcome.id, None)
+            closed = Closed(outcome, known if outcome.again_at else None)
+            apply(self._fold_at(position), Inbound(position, recorded_at, None, closed=closed))
+            self._count()
         elif kind == Kind.FOLLOWED:
             followed = decode_followed(state)
             id, topic, subject = followed.stream_id, followed.topic, followed.subject
@@ -142,6 +152,11 @@ class ShardFold(PeopleFold):
             held = self.outbound.get(outcome.id)
             if held is not None and held.status == "pending":
                 self.outbound[outcome.id] = held._replace(status=outcome.status, attempts=outcome.attempts)
+
+    def _count(self) -> None:
+        self._undrained += 1
+        if self._undrained >= _DRAIN:
+            self._drain()
 
     def _led_by(self, subjects: Collection[str], before: int) -> Iterable[PastRow]:
         wanted = {subject.encode() for subject in subjects}

@@ -26,7 +26,7 @@ from runtime.rebuild.store import ShardRow, Store
 from runtime.rebuild.work import Setting
 
 _PAGE = 5_000
-_PEOPLES = (Kind.RECORD, Kind.UNMERGE)
+_PEOPLES = (Kind.RECORD, Kind.UNMERGE, Kind.MESSAGE, Kind.CLOSED)
 Fact = tuple[str, ...]
 
 

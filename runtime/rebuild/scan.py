@@ -17,13 +17,14 @@ from adapters.projections.outbound import OUTCOME_TOPICS, deletions
 from domain.configuration import TOPIC_PREFIX
 from domain.erasure import ERASED
 from domain.identity_rules import DEFAULT_RULES
-from domain.outbound import Outbound
+from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Identifier, Row, node_id
 from domain.set_aside import TOPIC_PREFIX as QUARANTINED
 from domain.set_aside import decode_put_aside
 from domain.settling import APPLIED
 from domain.unmerge import REQUESTED as UNMERGE
 from domain.unmerge import decode_request
+from runtime.closing import OF_CHANNEL
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -42,6 +43,9 @@ class Kind(IntEnum):
     OUTCOME = 2
     FOLLOWED = 3
     UNMERGE = 4
+    #: A message by a channel that may go out again, and what became of one: rows of the person's.
+    MESSAGE = 5
+    CLOSED = 6
 
 
 #: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
@@ -71,6 +75,8 @@ class _Named(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Named).decode
+_requested = msgspec.json.Decoder(Outbound).decode
+_outcome = msgspec.json.Decoder(Outcome).decode
 
 
 def _named(state: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -151,9 +157,19 @@ class Scan:
         elif sort in (Kind.REQUESTED, Kind.OUTCOME):
             if sort == Kind.OUTCOME or subject != stream_id:
                 self.rows.append((position, recorded_at, sort, key_of(stream_id), state))
+            if self._people and OF_CHANNEL in state:
+                self._add_message(position, recorded_at, sort, state)
         elif sort == _FOLLOWS and subject is not None:
             state = encode_followed(Followed(stream_id, topic, subject, state))
             self.rows.append((position, recorded_at, Kind.FOLLOWED, key_of(subject), state))
+
+    def _add_message(self, position: int, recorded_at: int, sort: int, state: bytes) -> None:
+        """The row once more, as the person's whom the message reaches."""
+        if sort == Kind.OUTCOME:
+            key = key_of(_outcome(state).profile)
+            self.rows.append((position, recorded_at, Kind.CLOSED, key, state))
+        elif (record := _requested(state)).quiet is not None:
+            self.rows.append((position, recorded_at, Kind.MESSAGE, key_of(record.profile), state))
 
     def _key(self, state: bytes) -> int | None:
         """The key of a record, `None` where it names nobody; what else it names belongs together with that."""

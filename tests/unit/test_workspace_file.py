@@ -36,3 +36,51 @@ def test_the_line_of_a_mistake_is_named(tmp_path: Path, rest: str, said: str) ->
         read_workspace(file)
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+CAP = "cap: [{at_most: 3, within: 1d}]"
+CHANNELS = """workspace: shop
+feeds:
+  app: {format: segment, secret: {env: KEY}}
+channels:
+  phone:
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("    cap: [{at_most: 0, within: 1d}]\n", ":6: channels.phone.cap.0.at_most: "),
+        (
+            "    cap:\n      - {at_most: 3, within: 1x}\n",
+            ":7: channels.phone.cap.0.within: '1x' is not a length",
+        ),
+        (
+            "    quiet:\n      from: 21:00\n      to: '08:00'\n      zone: UTC\n",
+            ':7: channels.phone.quiet.from: Value error, write the time in quotes: "21:00"',
+        ),
+        (
+            "    quiet: {from: '21:00', to: '8:00', zone: UTC}\n",
+            ":6: channels.phone.quiet.to: Value error, '8:00' is no time of day",
+        ),
+        (
+            "    quiet:\n      from: '21:00'\n      to: '08:00'\n      zone: Europe/Berlim\n",
+            ":9: channels.phone.quiet.zone: Value error, 'Europe/Berlim' is no time zone",
+        ),
+        (
+            "    quiet: {from: '21:00', to: '21:00', zone: UTC}\n",
+            ":6: channels.phone.quiet: Value error, quiet hours",
+        ),
+        ("    cap: []\n", ":5: channels.phone: Value error, a channel has a 'cap', or 'quiet' hours"),
+        (
+            f"    {CAP}\nconnections:\n  out: {{connector: nats, events: [A], fields: {{}}, channel: s}}\n",
+            ":8: connections.out.channel: connection 'out' names channel 's', which is not declared",
+        ),
+    ],
+)
+def test_the_line_of_a_channels_mistake_is_named(tmp_path: Path, rest: str, said: str) -> None:
+    file = tmp_path / "roundtrip.yaml"
+    file.write_text(CHANNELS + rest)
+    with pytest.raises(WorkspaceError) as caught:
+        read_workspace(file)
+    assert said in str(caught.value)

@@ -1,0 +1,184 @@
+"""What is told of a person as something happens to them, and when: now, after quiet hours, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from domain import derived
+from domain.channels import (
+    REACHES,
+    WAITING_LIMIT,
+    Reached,
+    Waiting,
+    capped,
+    hours_of,
+    note_outcome,
+    timer_of,
+)
+from domain.forwarding import Forwarding, Happening, forward, told_of
+from domain.profiles import Profile
+from domain.quiet import QuietHours, quiet_until
+from domain.records import Entry
+from domain.routing import Held, Routed, Withheld, route
+from domain.state import Closed, Plan
+from domain.traits.telling import TraitsTold
+
+
+class Telling:
+    """Collects what is to be sent in `routed` and, into `derived`, why something is not; each with its cause and, of
+    what is sent, the profile."""
+
+    def __init__(self, plan: Plan, derived: list[tuple[int, Entry]]) -> None:
+        self.routed: list[tuple[int, str, Routed]] = []
+        self.traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
+        self._plan = plan
+        self._derived = derived
+
+    def members(self, profile: Profile, audiences: Iterable[str], now: int, cause: int) -> None:
+        """Tells these audiences' destinations what they are to know of the person."""
+        for audience in dict.fromkeys(audiences):
+            for destination in self._plan.destinations.get(audience, ()):
+                until = self._quiet_until(profile, destination.channel, now)
+                traits = self.traits.values(destination, profile, now)
+                for decision in route(profile, destination, traits, quiet=until is not None):
+                    match decision:
+                        case Withheld():
+                            self._withhold(profile, decision, cause)
+                        case Routed():
+                            self._send(profile, decision, now, cause)
+                        case Held() if until is not None:
+                            profile.dues[timer_of(destination.channel)] = until
+                        case _:
+                            raise AssertionError("nothing is held outside quiet hours")
+
+    def event(
+        self, profile: Profile, forwarding: Forwarding, happening: Happening, now: int, cause: int
+    ) -> None:
+        """Tells of an event that a connection listens to."""
+        decision = forward(
+            profile, forwarding, happening, self.traits.values(forwarding.destination, profile, now)
+        )
+        if isinstance(decision, Withheld):
+            return
+        until = self._quiet_until(profile, forwarding.destination.channel, now)
+        if until is None:
+            self._send(profile, decision, now, cause)
+        else:
+            self._keep(profile, decision, until, cause)
+
+    def resume(self, profile: Profile, channel: str, now: int, cause: int) -> None:
+        """The quiet hours of a channel are over: what waited goes out, where it still holds."""
+        until = self._quiet_until(profile, channel, now)
+        if until is not None:
+            profile.dues[timer_of(channel)] = until
+            return
+        reached = profile.reached.get(channel)
+        waiting = list(reached.waiting) if reached is not None else []
+        if reached is not None:
+            reached.waiting.clear()
+        for one in waiting:
+            forwarding = self._plan.forwardings.by(one.connection)
+            if forwarding is None:
+                continue
+            destination = forwarding.destination
+            found = told_of(profile, forwarding, self.traits.values(destination, profile, now))
+            if isinstance(found, Withheld):
+                self._withhold(profile, found, cause)
+            else:
+                decision = Routed(destination, "event", found, one.event, one.occurred_at, one.properties)
+                self._send(profile, decision, now, cause)
+        concerned = [
+            audience
+            for audience in profile.memberships
+            if any(d.channel == channel for d in self._plan.destinations.get(audience, ()))
+        ]
+        self.members(profile, concerned, now, cause)
+
+    def entry(self, profile: Profile, decision: Routed, now: int, cause: int) -> None:
+        """Tells of an entry that was decided elsewhere; in quiet hours it is decided anew after them."""
+        channel = decision.destination.channel
+        until = self._quiet_until(profile, channel, now)
+        if until is None:
+            self._send(profile, decision, now, cause)
+        else:
+            profile.routed.pop(decision.destination.connection, None)
+            profile.dues[timer_of(channel)] = until
+
+    def settle(self, profile: Profile, waited: Iterable[str], now: int, cause: int) -> None:
+        """Another workspace is in force: looks anew at what waits for the end of these channels' quiet hours."""
+        for channel in waited:
+            profile.dues.pop(timer_of(channel), None)
+            self.resume(profile, channel, now, cause)
+        for channel in profile.reached.keys() - self._plan.channels.keys():
+            del profile.reached[channel]
+
+    def close(self, profile: Profile, closed: Closed, now: int, cause: int) -> None:
+        """Takes in what became of a message; one that came into quiet hours is to be told again."""
+        outcome, record = closed.outcome, closed.record
+        channel = self._plan.channels.get(outcome.channel)
+        if channel is None:
+            return
+        if channel.cap:
+            reached = profile.reached.setdefault(outcome.channel, Reached())
+            delivered_at = now if outcome.status == "delivered" else None
+            note_outcome(channel, reached, (outcome.connection, outcome.cause), delivered_at)
+        if record is None:
+            return
+        forwarding = self._plan.forwardings.by(record.connection)
+        if record.change == "event" and forwarding is not None:
+            decision = Routed(
+                forwarding.destination,
+                "event",
+                record.fields,
+                record.event,
+                record.occurred_at,
+                record.properties,
+            )
+            self._keep(profile, decision, outcome.again_at, cause)
+        elif profile.routed.get(record.connection) == record.fields:
+            del profile.routed[record.connection]
+            profile.dues[timer_of(outcome.channel)] = outcome.again_at
+        if outcome.again_at <= now:
+            profile.dues.pop(timer_of(outcome.channel), None)
+            self.resume(profile, outcome.channel, now, cause)
+
+    def _keep(self, profile: Profile, decision: Routed, until: int, cause: int) -> None:
+        """Has an event wait, as long as not too many do."""
+        destination = decision.destination
+        waiting = profile.reached.setdefault(destination.channel, Reached()).waiting
+        if len(waiting) >= WAITING_LIMIT:
+            reason = (
+                f"{WAITING_LIMIT} events wait already for channel '{destination.channel}' to be quiet no more"
+            )
+            self.routed.append((cause, profile.id, decision._replace(suppressed=reason)))
+            return
+        waiting.append(
+            Waiting(destination.connection, decision.event, decision.occurred_at, decision.properties)
+        )
+        profile.dues[timer_of(destination.channel)] = until
+
+    def _send(self, profile: Profile, decision: Routed, now: int, cause: int) -> None:
+        connection, name = decision.destination.connection, decision.destination.channel
+        channel = self._plan.channels.get(name)
+        if channel is not None and decision.change in REACHES:
+            decision = decision._replace(quiet=hours_of(channel, profile.value))
+            if channel.cap:
+                reached = profile.reached.setdefault(name, Reached())
+                decision = decision._replace(suppressed=capped(name, channel, reached, now))
+                if not decision.suppressed:
+                    reached.open.append((connection, cause))
+        if decision.change == "event" and not decision.suppressed:
+            # So that an erasure knows who was told of the person, and by what.
+            profile.heard[connection] = decision.fields
+        self.routed.append((cause, profile.id, decision))
+
+    def _withhold(self, profile: Profile, decision: Withheld, cause: int) -> None:
+        self._derived.append((cause, derived.withheld(profile, decision, cause)))
+
+    def _quiet_until(self, profile: Profile, channel: str, now: int) -> int | None:
+        declared = self._plan.channels.get(channel)
+        hours: QuietHours | None = None
+        if declared is not None and declared.quiet is not None:
+            hours = hours_of(declared, profile.value)
+        return None if hours is None else quiet_until(hours, now)
