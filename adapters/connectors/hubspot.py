@@ -58,10 +58,10 @@ def check(config: ConnectorConfig) -> None:
 
 def own(settings: Mapping[str, Any]) -> dict[str, str]:
     """What HubSpot says of a change that this connection's app made. Raises `ValueError` where that is not known."""
-    if not settings.get("app_id"):
+    if not re.fullmatch(r"[0-9]+", str(settings.get("app_id", ""))):
         raise ValueError(
-            "settings.app_id is missing: without the id of the app that the access token is of, nobody can tell its"
-            " changes, which come back, from those that people make"
+            "settings.app_id is missing, or no number: write the id of the app that the access token is of. By it the"
+            " changes that this connection makes, which come back by the feed, are told from those that people make"
         )
     return {"changeSource": "INTEGRATION", "sourceId": str(settings["app_id"])}
 
@@ -76,14 +76,18 @@ def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Reques
             requests.append(_request(config, "gdpr-delete", body, several))
     kept = [who for who, several in people.items() if several[-1].change != "delete"]
     for some in parts(kept, MAX_BATCH):
-        inputs = [_input(config, who, people[who][-1]) for who in some]
+        inputs = [_input(config, who, people[who]) for who in some]
         told = [one for who in some for one in people[who]]
         requests.append(_request(config, "batch/upsert", {"inputs": inputs}, told))
     return requests
 
 
-def _input(config: ConnectorConfig, who: str, one: Outbound) -> dict[str, Any]:
-    told = others(one.fields, "email") if one.change == "add" else {}
+def _input(config: ConnectorConfig, who: str, several: Sequence[Outbound]) -> dict[str, Any]:
+    """What several records of one contact come to: each may tell what has changed alone."""
+    one, told = several[-1], dict[str, Any]()
+    if one.change == "add":
+        for add in several:
+            told |= others(add.fields, "email") if add.change == "add" else {}
     properties = {name: _text(value) for name, value in told.items()}
     properties[config.settings["membership_property"]] = _text(one.change == "add")
     return {"id": who, "idProperty": "email", "properties": properties, "objectWriteTraceId": one.id}

@@ -68,6 +68,17 @@ def test_google_names_members_and_the_others_go_again() -> None:
     assert told[0].after_s == 0
 
 
+def test_hubspot_is_told_all_that_several_changes_of_one_batch_come_to() -> None:
+    changes = [
+        record(1, email="a@example.com", city="Graz"),
+        record(2, email="A@example.com", stage="lead"),
+        record(3, email="a@example.com", city="Linz"),
+    ]
+    [request] = hubspot.CONNECTOR.render(config(hubspot.CONNECTOR), changes)
+    [one] = msgspec.json.decode(request.body)["inputs"]
+    assert one["properties"] == {"city": "Linz", "stage": "lead", "roundtrip_new_users": "true"}
+
+
 def test_hubspots_lock_lasts_for_two_seconds() -> None:
     [one] = judged(hubspot.CONNECTOR, 423, {}, *people(1))
     assert (one.verdict, one.after_s) == ("retry", 2.0)

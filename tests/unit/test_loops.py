@@ -152,7 +152,9 @@ def test_a_crm_paired_with_its_feed_brings_back_what_is_an_attribute_as_it_was_s
 
 
 def test_a_crm_whose_changes_by_us_could_not_be_told_is_not_paired(tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceError, match=r"loops\.l: connection 'sales': settings\.app_id is missing"):
+    with pytest.raises(
+        WorkspaceError, match=r"loops\.l: connection 'sales': settings\.app_id is missing, or no number"
+    ):
         read(tmp_path, with_crm())
     with pytest.raises(WorkspaceError, match=r"settings\.app_id is no number"):
         read(tmp_path, with_crm(app_id="my app"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -110,6 +111,40 @@ def test_a_snapshot_from_before_our_change_arrived_does_not_undo_it() -> None:
     world.hear(world.crms[0].snapshot())
     world.settle(snapshots=True)
     assert world.ours() == {"town": "b", "tier": "pro"} == world.crms[0].held
+
+
+def test_what_our_echo_has_settled_is_somebodys_when_a_snapshot_has_it_again() -> None:
+    world = settled()
+    [crm] = world.crms
+    world.app("city", "b", 0)
+    crm.take_request(world.now + SECOND)
+    crm.change(world.now + 2 * SECOND, "town", "c", "ann")
+    for record in reversed(crm.webhooks):
+        world.hear(record)
+    before = world.messages
+    crm.change(world.now + 3 * SECOND, "town", "b", "ann")
+    crm.webhooks.clear()
+    world.settle(snapshots=True)
+    assert (world.ours()["town"], crm.held["town"], world.messages) == ("b", "b", before)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(FIELDS)), st.sampled_from(VALUES)), max_size=6), st.randoms()
+)
+@settings(max_examples=100, deadline=None)
+def test_changes_of_one_side_alone_cause_no_message_in_whatever_order_they_come(
+    changes: list[tuple[str, str]], order: Random
+) -> None:
+    world = settled()
+    [crm] = world.crms
+    before = world.messages
+    for field, value in changes:
+        crm.change(world.now, field, value, "ann")
+    world.now += HOUR
+    order.shuffle(crm.webhooks)
+    world.settle(snapshots=False)
+    agree(world)
+    assert world.messages == before
 
 
 STEPS = st.lists(
