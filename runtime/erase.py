@@ -9,12 +9,11 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
-from adapters.history.tables import History
 from adapters.log.append import append
 from adapters.log.chain import read_chain_head
 from adapters.log.read import read_positions
@@ -31,6 +30,10 @@ from runtime.identity_rules import rules_of
 from runtime.pipeline import lead_alone
 from runtime.relay import CHECKPOINT as RELAY
 from runtime.relay import CLEARED
+
+if TYPE_CHECKING:
+    # What reads the lake takes 60 MB, and whoever only asks for an erasure does not need it.
+    from adapters.history.tables import History
 
 _POLL_S: Final = 0.2
 

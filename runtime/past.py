@@ -22,7 +22,7 @@ from runtime.errors import TooMuchPastError
 from runtime.rebuild.fold import ShardFold
 from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.scan import SUBJECT_BYTES, Kind
-from runtime.rebuild.store import ShardRow
+from runtime.rebuild.taken_in import ShardRow
 
 #: Rows of the log that one person's past may have, to be folded for an answer.
 MOST_ROWS: Final = 20_000

@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class LogTime(Protocol):
-    """What a fold asks about the log's time."""
-
-    def first_at(self, time: int) -> int:
-        """The first position at or after a log time, of rows that move it."""
-        ...
-
-    def before(self, position: int) -> int:
-        """The log time of the last row before a position; 0 where there is none."""
-        ...
 
 
 class Clock:

@@ -14,10 +14,10 @@ from domain.records import Entry
 from domain.state import Closed, Inbound, State
 from domain.step import apply
 from domain.unmerge import Place, decode_request
-from runtime.rebuild.clock import LogTime
 from runtime.rebuild.people import PeopleFold
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
+from runtime.rebuild.taken_in import LogTime
 from runtime.rebuild.unmerge import PastRow, fold_apart
 
 #: Derived records are taken out of the fold after so many rows.

@@ -22,7 +22,8 @@ from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import ShardFold
 from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.scan import Kind, Scan, key_of
-from runtime.rebuild.store import ShardRow, Store
+from runtime.rebuild.store import Store
+from runtime.rebuild.taken_in import ShardRow
 from runtime.rebuild.work import Setting
 
 _PAGE = 5_000

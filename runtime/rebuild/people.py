@@ -14,8 +14,8 @@ from domain.profiles import Profile
 from domain.records import node_id, record_of
 from domain.state import Inbound, State
 from domain.step import apply
-from runtime.rebuild.clock import LogTime
 from runtime.rebuild.plans import Plans
+from runtime.rebuild.taken_in import LogTime
 
 #: What has followed is dropped after so many records.
 _DRAIN: Final = 2_000

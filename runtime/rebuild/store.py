@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from domain.records import Row
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards
 from runtime.rebuild.scan import Scan
+from runtime.rebuild.taken_in import ShardRow
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 #: A stretch's rows in order of shards: where in the file of states each ends, and what goes with it.
@@ -45,15 +46,6 @@ class Manifest(msgspec.Struct, frozen=True):
     erasures: int
     boot: str
     code: str
-
-
-class ShardRow(NamedTuple):
-    """One row as a shard takes it in."""
-
-    position: int
-    recorded_at: int
-    kind: int
-    state: bytes
 
 
 class Store:

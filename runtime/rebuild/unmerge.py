@@ -22,9 +22,9 @@ from domain.unmerge import (
     refused_entry,
     subjects_of,
 )
-from runtime.rebuild.clock import LogTime
 from runtime.rebuild.people import PersonFold
 from runtime.rebuild.plans import Plans
+from runtime.rebuild.taken_in import LogTime
 
 
 class PastRow(NamedTuple):

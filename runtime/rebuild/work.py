@@ -37,7 +37,8 @@ from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import Lone, ShardFold
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import Scan
-from runtime.rebuild.store import ShardRow, Store
+from runtime.rebuild.store import Store
+from runtime.rebuild.taken_in import ShardRow
 
 #: The schema in which a rebuild has its tables until they take the live ones' place.
 SCHEMA: Final = "roundtrip_rebuild"

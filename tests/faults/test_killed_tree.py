@@ -7,12 +7,12 @@ from functools import partial
 from tests.scenarios.demo import kill_tree, reached, roundtrip, run, start
 from tests.servers import temporary_home, wait_until
 
-USERS = 200
+USERS = 120
 
 
 def test_a_demo_killed_again_and_again_meets_the_truth_and_tells_nobody_twice() -> None:
     with temporary_home() as home:
-        for goal in (300, 900, 1_600):
+        for goal in (250, 900):
             process = start(home, USERS)
             try:
                 wait_until(partial(reached, process, home, goal), f"position {goal}", 90)
