@@ -88,6 +88,19 @@ def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
     )
 
 
+def gathered(profile: str, decision: Routed, cause: int) -> Entry:
+    """An event that goes out by the connection's next run, as it will be told. Its topic says whose it is."""
+    connection = decision.destination.connection
+    id = derive_id("outbound", connection, profile, decision.change, str(cause), "1")
+    body = _outbound(id, "", profile, decision, cause)
+    return Entry(derive_id("gathered", id), 1, gathered_topic(connection), profile, _encode(body))
+
+
+def gathered_topic(connection: str) -> str:
+    """The topic of what a connection has gathered."""
+    return f"gathered.{connection}"
+
+
 def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
     """The outbound records of a step, formed into batches by connection. The records of a batch follow one
     another, so that they stand side by side in the log. What is suppressed is in no other's batch, and has its
@@ -106,22 +119,12 @@ def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
                 if not batch or in_batch == destination.max_batch:
                     batch, in_batch = derive_id("batch", identity), 0
                 in_batch += 1
-            body = Outbound(
-                id=identity,
-                connection=connection,
-                batch=derive_id("batch", identity) if decision.suppressed else batch,
-                profile=profile,
-                audience=destination.audience,
-                change=decision.change,
-                fields=decision.fields,
-                cause=cause,
-                purpose=destination.purpose,
-                event=decision.event,
-                occurred_at=decision.occurred_at,
-                properties=decision.properties,
-                channel=destination.channel,
-                quiet=decision.quiet,
-                suppressed=decision.suppressed,
+            body = _outbound(
+                identity,
+                derive_id("batch", identity) if decision.suppressed else batch,
+                profile,
+                decision,
+                cause,
             )
             entry = Entry(identity, 1, "outbound.requested", profile, _encode(body))
             if decision.suppressed:
@@ -129,6 +132,29 @@ def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
             else:
                 yield entry
         yield from suppressed
+
+
+def _outbound(id: str, batch: str, profile: str, decision: Routed, cause: int) -> Outbound:
+    destination = decision.destination
+    return Outbound(
+        id=id,
+        connection=destination.connection,
+        batch=batch,
+        profile=profile,
+        audience=destination.audience,
+        change=decision.change,
+        fields=decision.fields,
+        cause=cause,
+        purpose=destination.purpose,
+        event=decision.event,
+        occurred_at=decision.occurred_at,
+        properties=decision.properties,
+        channel=destination.channel,
+        quiet=decision.quiet,
+        suppressed=decision.suppressed,
+        run=cause if destination.mode in ("snapshot", "diff") else 0,
+        before=decision.before,
+    )
 
 
 def _suppressed(record: Outbound) -> Entry:

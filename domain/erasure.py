@@ -93,9 +93,11 @@ def erase(
         entries += [exited_by_erasure(name, profile.id, at, position) for name in sorted(profile.memberships)]
         for destination in destinations:
             if "delete" in destination.changes:
-                entries.append(_deletion(request, destination, _known_by(profile, destination), position))
-                one = entries[-1].stream_id
-                asked.append(Asked(id=one, connection=destination.connection, batch=derive_id("batch", one)))
+                for number, fields in enumerate(_known_by(profile, destination)):
+                    entries.append(_deletion(request, destination, fields, position, number))
+                    one = entries[-1].stream_id
+                    batch = derive_id("batch", one)
+                    asked.append(Asked(id=one, connection=destination.connection, batch=batch))
     told = SubjectErased(
         id=request.id,
         requested=position,
@@ -110,18 +112,21 @@ def erase(
     return Erasure(position, told.profile, tuple(told.nodes), tuple(sorted(values)), tuple(entries))
 
 
-def _known_by(profile: Profile, destination: Destination) -> dict[str, Any]:
-    """The fields that a destination knows the person by."""
+def _known_by(profile: Profile, destination: Destination) -> list[dict[str, Any]]:
+    """The fields that a destination knows the person by, and further ones by which it knows another who turned out to
+    be the same."""
     name = destination.connection
-    return {**profile.heard.get(name, {}), **profile.routed.get(name, {})}
+    known = {**profile.heard.get(name, {}), **profile.routed.get(name, {})}
+    return [known, *profile.unsaid.get(name, ())]
 
 
 def _deletion(
-    request: EraseRequest, destination: Destination, fields: dict[str, Any], position: int
+    request: EraseRequest, destination: Destination, fields: dict[str, Any], position: int, number: int
 ) -> Entry:
     """The one record that must name the person for a while: sealed under a key of its own, which goes with its
     outcome."""
-    identity = derive_id("outbound", destination.connection, request.id, "delete")
+    further = (str(number),) if number else ()
+    identity = derive_id("outbound", destination.connection, request.id, "delete", *further)
     body = Outbound(
         id=identity,
         connection=destination.connection,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 
 import msgspec
 
@@ -23,13 +22,15 @@ from domain.profiles import (
     Profile,
     add_identifiers,
     keep_apart,
+    leave_unsaid,
     merge,
     nodes,
     set_attributes,
     set_consent,
 )
 from domain.records import Entry, Identifier, Record, dig, node_id
-from domain.routing import Destination, Routed
+from domain.routing import Routed
+from domain.runs import Run
 from domain.settling import Settling
 from domain.state import Closed, Inbound, MembershipChange, Outcome, Plan, State
 from domain.telling import Telling
@@ -81,6 +82,11 @@ class Fold:
         self.telling.members(profile, [*entered_or_left, *told], now, cause)
         self.telling.settle(profile, waited, now, cause)
         self.telling.traits.await_changes(profile, now)
+
+    def run(self, profile: Profile, run: Run) -> None:
+        """Tells what a connection's run has to tell of a person. Every timer due by then has fired."""
+        if self.telling.run(profile, run):
+            self.changed.add(profile.id)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""
@@ -218,7 +224,7 @@ class Fold:
         """Takes a person out of the state, with all that is on its way for them."""
         profile = self.state.profiles.get(self.state.graph.get(request.node, ""))
         known = dict.fromkeys((*profile.routed, *profile.heard)) if profile else ()
-        told = [d for c in known if (d := self.destination(c)) is not None]
+        told = [d for c in known if (d := self.plan.destination(c)) is not None]
         aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
         erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
         self.erased.append(erasure)
@@ -257,8 +263,12 @@ class Fold:
                 self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
         for connection, fields in told[gone.id].items():
             if kept.routed[connection] != fields:
-                destination = self.destination(connection)
-                if destination is not None and "remove" in destination.changes:
+                destination = self.plan.destination(connection)
+                if destination is None or "remove" not in destination.changes:
+                    continue
+                if destination.by_runs:
+                    leave_unsaid(kept, connection, fields)
+                else:
                     self.telling.routed.append((position, gone.id, Routed(destination, "remove", fields)))
         self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
         return kept
@@ -312,11 +322,5 @@ class Fold:
         return changed
 
     def _audiences_told(self, profile: Profile) -> list[str]:
-        destinations = (self.destination(connection) for connection in profile.routed)
+        destinations = (self.plan.destination(connection) for connection in profile.routed)
         return [destination.audience for destination in destinations if destination is not None]
-
-    def destination(self, connection: str) -> Destination | None:
-        """The destination of a connection that is declared."""
-        audiences = (d for ds in self.plan.destinations.values() for d in ds)
-        events = (forwarding.destination for forwarding in self.plan.forwardings.all)
-        return next((d for d in chain(audiences, events) if d.connection == connection), None)

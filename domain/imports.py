@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
+from domain.schedules import check_schedule, check_timezone, latest_due, upcoming
 from domain.secret_ref import Model, Name, SecretRef
 
 #: A run that begins this late, in microseconds, is one that was missed.
 LATE: Final = 60_000_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Query(Model):
@@ -68,15 +64,9 @@ class Import(Model):
     def _readable(self) -> Import:
         if bool(self.files) == (self.query is not None):
             raise ValueError("an import has one of 'files' and 'query'")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"timezone '{self.timezone}' is not known; one is Europe/Berlin") from None
+        check_timezone(self.timezone)
         if self.schedule:
-            try:
-                CronSim(self.schedule, datetime(2026, 1, 1, tzinfo=UTC))
-            except CronSimError as error:
-                raise ValueError(f"schedule '{self.schedule}' is not cron's syntax ({error})") from None
+            check_schedule(self.schedule)
         return self
 
 
@@ -86,20 +76,12 @@ def run_due(declared: Import, after: int, now: int) -> int | None:
 
     All times are in microseconds.
     """
-    zone = ZoneInfo(declared.timezone)
-    # Cron's times are whole seconds: that of `now` itself is the first one looked at.
-    begin = (_EPOCH + timedelta(seconds=now // 1_000_000 + 1)).astimezone(zone)
-    found = next(CronSim(declared.schedule, begin, reverse=True), None)
-    if found is None:
-        return None
-    due = (found.astimezone(UTC) - _EPOCH) // _MICROSECOND
-    if due <= after or (declared.missed == "skip" and now - due > LATE):
+    due = latest_due(declared.schedule, declared.timezone, now)
+    if due is None or due <= after or (declared.missed == "skip" and now - due > LATE):
         return None
     return due
 
 
 def next_due(declared: Import, now: int) -> int | None:
     """When the schedule's next run is due, in microseconds."""
-    at = (_EPOCH + now * _MICROSECOND).astimezone(ZoneInfo(declared.timezone))
-    found = next(CronSim(declared.schedule, at), None)
-    return None if found is None else (found.astimezone(UTC) - _EPOCH) // _MICROSECOND
+    return upcoming(declared.schedule, declared.timezone, now)

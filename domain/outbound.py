@@ -15,8 +15,9 @@ from domain.quiet import QuietHours
 
 OUTCOME_VERSION: Final = 1000
 
-#: `event` is something that happened, told as it is; `delete` asks a destination to forget a person.
-Change = Literal["add", "remove", "delete", "event"]
+#: `event` is something that happened, told as it is; `delete` asks a destination to forget a person. `update` is an
+#: add in place of what was told before, `complete` ends what a run sends and is of nobody.
+Change = Literal["add", "remove", "delete", "event", "update", "complete"]
 Status = Literal["delivered", "dead", "suppressed"]
 
 
@@ -31,6 +32,10 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Of what reaches a person by a `channel` the outcome repeats `channel`, `profile` and `cause`. In the hours `quiet`
     it is not sent. With a reason why it is `suppressed` it never was to be sent: its outcome stands right after it.
+
+    `run` is the position of the run that it goes out by, 0 where it goes out as it comes. An `update` says what those
+    fields were `before` that are different, null where they were not told. `complete` has the count of the run's
+    `records` for a field, and no profile.
     """
 
     id: str
@@ -48,6 +53,8 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     channel: str = ""
     quiet: QuietHours | None = None
     suppressed: str = ""
+    run: int = 0
+    before: dict[str, Any] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -55,7 +55,8 @@ class Profile(msgspec.Struct, array_like=True):
     again, `routed` holds per connection the fields that its destination was last told of, `heard` those that went along
     with the last event. `mirrors` holds per connection what a destination in which people work holds of its fields.
     `apart` says of a node of the person's which others it was unmerged from, and where. `reached` says of channels how
-    the person was reached by them.
+    the person was reached by them. `unsaid` holds per connection what its destination knows of somebody who has become
+    this person, and what the connection's next run takes back.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -73,6 +74,7 @@ class Profile(msgspec.Struct, array_like=True):
     mirrors: dict[str, dict[str, Mirror]] = {}
     apart: dict[str, dict[str, int]] = {}
     reached: dict[str, Reached] = {}
+    unsaid: dict[str, list[dict[str, Any]]] = {}
 
     def value(self, attribute: str) -> Any:
         """An attribute's value, `None` where it has none."""
@@ -87,6 +89,7 @@ class Profile(msgspec.Struct, array_like=True):
 
 #: Equal profiles have equal bytes, whatever order their parts came in.
 encode_profile = msgspec.msgpack.Encoder(order="deterministic").encode
+_order = msgspec.json.Encoder(order="deterministic").encode
 decode_profile = msgspec.msgpack.Decoder(Profile).decode
 
 
@@ -139,6 +142,12 @@ def set_consent(profile: Profile, values: Mapping[str, bool], occurred_at: int, 
     return changed
 
 
+def leave_unsaid(profile: Profile, connection: str, *fields: dict[str, Any]) -> None:
+    """Notes what a destination is to be told to take back; the same things in whatever order are noted alike."""
+    noted = {_order(one): one for one in (*profile.unsaid.get(connection, ()), *fields)}
+    profile.unsaid[connection] = [noted[key] for key in sorted(noted)]
+
+
 def consented(profile: Profile, purpose: str) -> bool:
     """Whether the person has said yes to this purpose; a connection without purpose needs no yes."""
     if not purpose:
@@ -188,6 +197,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
         keep_apart(elder, node, others)
     for channel, reached in younger.reached.items():
         elder.reached[channel] = merge_reached(elder.reached.get(channel, Reached()), reached)
+    for connection, several in younger.unsaid.items():
+        leave_unsaid(elder, connection, *several)
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

@@ -27,15 +27,17 @@ def again(letter: Outbound, profile: Profile | None, fixed: Mapping[str, Any]) -
     Of an audience's change the state that holds now decides: an entry is told with the fields that the destination was
     last meant to know, and what has been overtaken is not told at all. An event is told as it was.
     """
+    id = derive_id("replay", letter.id)
+    if letter.change == "complete":
+        return msgspec.structs.replace(letter, id=id)
     if profile is None:
         return ERASED
     told = profile.routed.get(letter.connection)
     fields = letter.fields
-    if letter.change == "add":
+    if letter.change in ("add", "update"):
         if told is None:
             return NO_LONGER
         fields = told
     elif letter.change == "remove" and told is not None:
         return TOLD_AGAIN
-    id = derive_id("replay", letter.id)
     return msgspec.structs.replace(letter, id=id, profile=profile.id, fields={**fields, **fixed})

@@ -8,7 +8,7 @@ once: whoever leaves the audience and comes back gets no second message.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from domain.audiences.splits import in_share
 from domain.mapping import Mapped, value_of
@@ -21,12 +21,16 @@ from domain.quiet import QuietHours
 HELD_OUT: Final = "in the audience's holdout"
 
 
+Mode = Literal["stream", "snapshot", "diff", "batch"]
+
+
 class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
     outbound records form a batch, `holdout` the percent of the audience that is not told to anybody. `optional` are
     fields that go along where they are known. `audience` is empty where events go out. `mirrored` are fields that
     people may change at the destination, which its paired feed then tells. `channel` is empty where none is shared with
-    other connections."""
+    other connections. `mode` says whether it is told of changes as they come (`stream`) or by runs: of all members
+    (`snapshot`), of what is different (`diff`), of the events since (`batch`)."""
 
     connection: str
     audience: str
@@ -38,6 +42,12 @@ class Destination(NamedTuple):
     optional: frozenset[str] = frozenset()
     mirrored: frozenset[str] = frozenset()
     channel: str = ""
+    mode: Mode = "stream"
+
+    @property
+    def by_runs(self) -> bool:
+        """Whether nothing is told but by runs."""
+        return self.mode != "stream"
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -47,7 +57,8 @@ class Destination(NamedTuple):
 
 class Routed(NamedTuple):
     """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties.
-    Not in the hours `quiet`, and not at all with a reason why it is `suppressed`."""
+    Not in the hours `quiet`, and not at all with a reason why it is `suppressed`. An update says what the fields that
+    are different were `before`."""
 
     destination: Destination
     change: Change
@@ -57,6 +68,7 @@ class Routed(NamedTuple):
     properties: dict[str, Any] = {}
     quiet: QuietHours | None = None
     suppressed: str = ""
+    before: dict[str, Any] = {}
 
 
 class Held(NamedTuple):
@@ -80,21 +92,24 @@ def route(
     name = destination.connection
     told = profile.routed.get(name)
     member = destination.audience in profile.memberships
+    decisions: list[Routed | Held | Withheld] = [
+        Routed(destination, "remove", fields) for fields in profile.unsaid.pop(name, ())
+    ]
     if "remove" not in destination.changes and (told is not None or not member):
         return []
-    fields, missing = fields_of(profile, destination, traits) if member else ({}, "")
-    if member and not consented(profile, destination.purpose):
-        missing = f"no consent to '{destination.purpose}'"
-    if member and held_out(profile, destination):
-        missing = HELD_OUT
-    wanted = fields if member and not missing else None
+    wanted, missing = _wanted(profile, destination, traits)
     if quiet and wanted is not None and (wanted != told or destination.mirrored):
-        return [Held(destination)]
+        return [*decisions, Held(destination)]
     if told is not None and wanted is not None and _same_but_mirrored(destination, told, wanted):
-        return _differences(profile, destination, told, wanted)
+        return [*decisions, *_differences(profile, destination, told, wanted)]
     if wanted == told:
-        return [Withheld(destination, missing)] if missing else []
-    decisions: list[Routed | Held | Withheld] = []
+        return [*decisions, Withheld(destination, missing)] if missing else decisions
+    if told is not None and wanted is not None and "update" in destination.changes:
+        profile.routed[name] = wanted
+        _note(profile, destination, wanted)
+        names = [field for field in {**told, **wanted} if told.get(field) != wanted.get(field)]
+        before = {field: told.get(field) for field in names}
+        return [*decisions, Routed(destination, "update", wanted, before=before)]
     if told is not None:
         del profile.routed[name]
         decisions.append(Routed(destination, "remove", told))
@@ -139,6 +154,34 @@ def _note(profile: Profile, destination: Destination, fields: Mapping[str, Any])
     told = {name: value for name, value in fields.items() if name in destination.mirrored}
     if told:
         tell(profile.mirrors.setdefault(destination.connection, {}), told)
+
+
+def list_member(
+    profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}
+) -> list[Routed | Held | Withheld]:
+    """As `route`, for a destination that is told of all members each time: a member is told whatever was told before,
+    and who is no member any more is in what was told before, and in nothing further."""
+    if destination.audience not in profile.memberships:
+        return []
+    wanted, missing = _wanted(profile, destination, traits)
+    if wanted is None:
+        return [Withheld(destination, missing)]
+    profile.routed[destination.connection] = wanted
+    return [Routed(destination, "add", wanted)]
+
+
+def _wanted(
+    profile: Profile, destination: Destination, traits: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, str]:
+    """What the destination is to know of the person, `None` where that is nothing, and why a member is withheld."""
+    if destination.audience not in profile.memberships:
+        return None, ""
+    fields, missing = fields_of(profile, destination, traits)
+    if not consented(profile, destination.purpose):
+        missing = f"no consent to '{destination.purpose}'"
+    if held_out(profile, destination):
+        missing = HELD_OUT
+    return (None if missing else fields), missing
 
 
 def held_out(profile: Profile, destination: Destination) -> bool:

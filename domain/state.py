@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from domain import outbound
@@ -29,6 +30,12 @@ class Plan(NamedTuple):
     forwardings: Forwardings = Forwardings()
     pairs: Mapping[str, tuple[Pair, ...]] = {}
     channels: Mapping[str, Channel] = {}
+
+    def destination(self, connection: str) -> Destination | None:
+        """Where a connection goes, `None` for one that is not declared."""
+        told = (destination for several in self.destinations.values() for destination in several)
+        hear = (forwarding.destination for forwarding in self.forwardings.all)
+        return next((one for one in chain(told, hear) if one.connection == connection), None)
 
 
 class Closed(NamedTuple):

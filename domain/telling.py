@@ -20,7 +20,8 @@ from domain.forwarding import Forwarding, Happening, forward, told_of
 from domain.profiles import Profile
 from domain.quiet import QuietHours, quiet_until
 from domain.records import Entry
-from domain.routing import Held, Routed, Withheld, route
+from domain.routing import Held, Routed, Withheld, list_member, route
+from domain.runs import Run
 from domain.state import Closed, Plan
 from domain.traits.telling import TraitsTold
 
@@ -31,7 +32,8 @@ class Telling:
 
     def __init__(self, plan: Plan, derived: list[tuple[int, Entry]]) -> None:
         self.routed: list[tuple[int, str, Routed]] = []
-        self.traits = TraitsTold(plan.audiences, chain(*plan.destinations.values()))
+        as_they_come = (d for d in chain(*plan.destinations.values()) if not d.by_runs)
+        self.traits = TraitsTold(plan.audiences, as_they_come)
         self._plan = plan
         self._derived = derived
 
@@ -39,6 +41,8 @@ class Telling:
         """Tells these audiences' destinations what they are to know of the person."""
         for audience in dict.fromkeys(audiences):
             for destination in self._plan.destinations.get(audience, ()):
+                if destination.by_runs:
+                    continue
                 until = self._quiet_until(profile, destination.channel, now)
                 traits = self.traits.values(destination, profile, now)
                 for decision in route(profile, destination, traits, quiet=until is not None):
@@ -52,6 +56,21 @@ class Telling:
                         case _:
                             raise AssertionError("nothing is held outside quiet hours")
 
+    def run(self, profile: Profile, run: Run) -> bool:
+        """Tells what a connection's run has to tell of a person; whether that was anything, or something is noted."""
+        destination = self._plan.destination(run.connection)
+        if destination is None or destination.mode not in ("snapshot", "diff"):
+            return False
+        told = profile.routed.get(run.connection)
+        traits = self.traits.values(destination, profile, run.at)
+        decisions = (list_member if destination.mode == "snapshot" else route)(profile, destination, traits)
+        for decision in decisions:
+            if isinstance(decision, Withheld):
+                self._withhold(profile, decision, run.position)
+            elif isinstance(decision, Routed):
+                self.routed.append((run.position, profile.id, decision))
+        return bool(decisions) or profile.routed.get(run.connection) != told
+
     def event(
         self, profile: Profile, forwarding: Forwarding, happening: Happening, now: int, cause: int
     ) -> None:
@@ -60,6 +79,10 @@ class Telling:
             profile, forwarding, happening, self.traits.values(forwarding.destination, profile, now)
         )
         if isinstance(decision, Withheld):
+            return
+        if decision.destination.by_runs:
+            profile.heard[decision.destination.connection] = decision.fields
+            self._derived.append((cause, derived.gathered(profile.id, decision, cause)))
             return
         until = self._quiet_until(profile, forwarding.destination.channel, now)
         if until is None:

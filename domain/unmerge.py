@@ -6,7 +6,7 @@ two apart from the beginning, and what comes of that takes the person's place. D
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -143,9 +143,10 @@ def part(fold: Fold, place: Place, request: UnmergeRequest, profile: Profile, ag
     fold.derived += [
         (place.position, derived.profile_unmerged(profile.id, one, place.position)) for one in parted
     ]
+    _leave_to_runs(fold, profile, halves)
     for connection in dict.fromkeys(name for one in (told, *(h.routed for h in halves)) for name in one):
-        destination = fold.destination(connection)
-        if destination is not None:
+        destination = fold.plan.destination(connection)
+        if destination is not None and not destination.by_runs:
             _tell_destination(fold, destination, profile.id, told.get(connection), halves, place)
     done = SubjectUnmerged(
         id=request.id,
@@ -177,6 +178,23 @@ def _tell_memberships(fold: Fold, half: Profile, before: Mapping[str, object], p
             because = compiled.evaluate(audience, person, at).because
             entered = derived.membership(audience, half.id, True, at, position, because)
             fold.derived.append((position, entered))
+
+
+def _leave_to_runs(fold: Fold, profile: Profile, halves: Sequence[Profile]) -> None:
+    """What a destination that is told by runs knows of the person is taken for the first one's: the next run sets it
+    right, and tells of the others."""
+    known = (name for one in (profile, *halves) for name in (*one.routed, *one.unsaid))
+    for name in dict.fromkeys(known):
+        destination = fold.plan.destination(name)
+        if destination is None or not destination.by_runs:
+            continue
+        for half in halves:
+            half.routed.pop(name, None)
+            half.unsaid.pop(name, None)
+        if name in profile.routed:
+            halves[0].routed[name] = profile.routed[name]
+        if name in profile.unsaid:
+            halves[0].unsaid[name] = profile.unsaid[name]
 
 
 def _tell_destination(

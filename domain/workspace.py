@@ -20,6 +20,7 @@ from domain.imports import Import
 from domain.loops import Loop, hops_of
 from domain.mapping import Declared, mapped
 from domain.pace import DeclaredRate
+from domain.schedules import check_schedule, check_timezone
 from domain.secret_ref import Model as Model
 from domain.secret_ref import Name as Name
 from domain.secret_ref import SecretRef as SecretRef
@@ -65,6 +66,9 @@ class Connection(Model):
     unless `allow_private`. That a person was erased is told to it, unless `deletions` is false.
 
     What it sends counts for the `channel`, and goes out when that allows.
+
+    With a `schedule`, cron's syntax in `timezone`, nothing goes out but by runs: of an audience, by its `mode`, all of
+    it (`snapshot`) or what is different since the last run (`diff`); of events, all that came since.
     """
 
     connector: str
@@ -73,6 +77,9 @@ class Connection(Model):
     properties: Properties = {}
     feeds: list[Name] = []
     sample: Percent = 100
+    mode: Literal["snapshot", "diff"] | None = None
+    schedule: str = ""
+    timezone: str = "UTC"
     fields: dict[str, Declared]
     requires: list[str] | None = None
     purpose: str = ""
@@ -98,10 +105,35 @@ class Connection(Model):
             alone = {"properties", "feeds", "sample"} & self.model_fields_set
             if alone:
                 raise ValueError(f"{_quoted(alone)} are of a connection that sends 'events'")
+        self._by_runs()
         unknown = set(self.requires or ()) - set(self.fields)
         if unknown:
             raise ValueError(f"'requires' names {_quoted(unknown)}; the fields are: {_quoted(self.fields)}")
         return self
+
+    def _by_runs(self) -> None:
+        """Raises `ValueError` where it is not clear what goes out when."""
+        if self.events is not None and self.mode is not None:
+            raise ValueError(
+                "'mode' is of a connection that sends an 'audience'; events need a 'schedule' alone"
+            )
+        if self.mode is not None and not self.schedule:
+            raise ValueError(
+                f"'mode: {self.mode}' sends by runs: say when by 'schedule', as in \"0 6 * * *\""
+            )
+        if self.schedule and self.audience is not None and self.mode is None:
+            raise ValueError(
+                "a 'schedule' needs a 'mode': 'snapshot' (all of the audience) or 'diff' (what changed)"
+            )
+        if "timezone" in self.model_fields_set and not self.schedule:
+            raise ValueError("'timezone' is that of a 'schedule', and there is none")
+        if self.schedule and self.channel is not None:
+            raise ValueError(
+                "'channel' is of what goes out as it comes; a connection with a 'schedule' has none"
+            )
+        check_timezone(self.timezone)
+        if "schedule" in self.model_fields_set:
+            check_schedule(self.schedule)
 
 
 def _quoted(names: Iterable[str]) -> str:

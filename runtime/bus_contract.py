@@ -22,6 +22,7 @@ from domain.messages import (
 )
 from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Record
+from domain.runs import ConnectionRun
 from domain.settling import WorkspaceApplied
 from domain.unmerge import SubjectUnmerged, UnmergeRefused, UnmergeRequest
 
@@ -80,6 +81,12 @@ CHANNELS: Final = (
     ),
     Channel("roundtrip.log.identity.merge_refused", _LOG, MergeRefused, "a guard refused an identifier"),
     Channel("roundtrip.log.routing.withheld", _LOG, RoutingWithheld, "a member is not told of, and why"),
+    Channel(
+        "roundtrip.log.connection.run", _LOG, ConnectionRun, "a connection that goes out by runs has one"
+    ),
+    Channel(
+        "roundtrip.log.gathered.{connection}", _LOG, Outbound, "an event waits for its connection's next run"
+    ),
     Channel("roundtrip.log.outbound.requested", _LOG, Outbound, "a connection is to tell its destination"),
     *(
         Channel(f"roundtrip.log.outbound.{status}", _LOG, Outcome, f"an outbound record is {status}")

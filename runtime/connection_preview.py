@@ -23,7 +23,7 @@ from domain.mendable import Mendable
 from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
-from domain.routing import Destination, Routed, Withheld, route
+from domain.routing import Destination, Routed, Withheld, list_member, route
 from domain.workspace import Connection, Workspace
 from runtime.definitions import forwarding_of, plan_of
 from runtime.identity_rules import rules_of
@@ -42,11 +42,13 @@ class PreviewError(Mendable, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The records that would go out, and the requests they make. `why_not` says why they would not."""
+    """The records that would go out, and the requests they make. `why_not` says why they would not; a connection
+    that goes out by runs sends them at the next one."""
 
     records: Sequence[Outbound]
     requests: Sequence[Request]
     why_not: str = ""
+    at_its_next_run: bool = False
 
 
 def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[str, str]) -> Preview:
@@ -91,7 +93,7 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
     if declared.channel is not None and not found.why_not:
         channel, reached = plan.channels[declared.channel], profile.reached.get(declared.channel, Reached())
         found = replace(found, why_not=why_not_now(declared.channel, channel, reached, profile.value, now))
-    return found
+    return replace(found, at_its_next_run=destination.by_runs)
 
 
 def _event(
@@ -124,7 +126,8 @@ def _event(
     if not isinstance(decision, Routed):
         return Preview((), (), decision.reason)
     entries = outbound([(row.position, profile.id, decision)])
-    return rendered(wire, config, [_decode(entry.state) for entry in entries])
+    found = rendered(wire, config, [_decode(entry.state) for entry in entries])
+    return replace(found, at_its_next_run=forwarding.destination.by_runs)
 
 
 def preview_person(
@@ -137,8 +140,10 @@ def preview_person(
     """What routing would decide of this person now, and the requests that come of it. Of one whom the destination
     has been told of, with nothing new, what it would be told if it were not so. The profile stays as it is."""
     mirrors = {connection: dict(held) for connection, held in profile.mirrors.items()}
-    asked = msgspec.structs.replace(profile, routed=dict(profile.routed), mirrors=mirrors)
-    decisions = route(asked, destination, traits)
+    unsaid = dict(profile.unsaid)
+    asked = msgspec.structs.replace(profile, routed=dict(profile.routed), mirrors=mirrors, unsaid=unsaid)
+    decide = list_member if destination.mode == "snapshot" else route
+    decisions = decide(asked, destination, traits)
     why_not = ""
     if destination.connection in profile.routed and not decisions:
         why_not = "the destination has been told of this person already, and has nothing new to be told"
@@ -173,6 +178,8 @@ def shown(preview: Preview) -> dict[str, Any]:
     said: dict[str, Any] = {"would_be_sent": bool(requests) and not preview.why_not}
     if preview.why_not:
         said["why_not"] = preview.why_not
+    if preview.at_its_next_run:
+        said["when"] = "at the connection's next run"
     return said | {"records": records, "requests": requests}
 
 

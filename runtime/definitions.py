@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -18,13 +18,22 @@ from domain.configuration import Definition
 from domain.forwarding import Forwarding, Forwardings, choice
 from domain.mapping import mapped
 from domain.mendable import Mendable
+from domain.outbound import Change
 from domain.records import Row
-from domain.routing import Destination
+from domain.routing import Destination, Mode
 from domain.settling import STREAM, applied_entry
 from domain.state import Plan
 from domain.workspace import Connection, Workspace
 from runtime.identity_rules import rules_of as rules_of
 from runtime.pairing import pairs_of
+
+#: The changes that a connection of each mode has no use for, whatever its connector takes.
+_UNUSED: Final[Mapping[Mode, frozenset[Change]]] = {
+    "stream": frozenset({"update", "complete"}),
+    "snapshot": frozenset({"update", "remove", "event"}),
+    "diff": frozenset({"event"}),
+    "batch": frozenset({"add", "update", "remove"}),
+}
 
 
 class WorkspaceError(Mendable):
@@ -180,18 +189,21 @@ def plan_of(workspace: Workspace | None) -> Plan:
 def destination_of(name: str, connection: Connection, holdout: float = 0) -> Destination:
     """A connection as routing needs it."""
     wire = connector(connection.connector)
+    mode = connection.mode or ("batch" if connection.schedule else "stream")
+    unused = _UNUSED[mode] if connection.deletions else _UNUSED[mode] | {"delete"}
     return Destination(
         connection=name,
         audience=connection.audience or "",
         purpose=connection.purpose,
         fields=tuple((name, mapped(field)) for name, field in connection.fields.items()),
-        changes=wire.changes if connection.deletions else wire.changes - {"delete"},
+        changes=wire.changes - unused,
         max_batch=wire.max_batch,
         holdout=holdout,
         optional=frozenset()
         if connection.requires is None
         else frozenset(connection.fields) - frozenset(connection.requires),
         channel=connection.channel or "",
+        mode=mode,
     )
 
 

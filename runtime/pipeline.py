@@ -26,11 +26,13 @@ from adapters.quarantine import Quarantined, put_aside
 from domain.configuration import TOPIC_PREFIX
 from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
+from domain.runs import RUN
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
 from domain.settling import APPLIED
 from domain.state import Closed, Inbound, Outcome, Plan, nodes_of
 from domain.step import step
 from domain.unmerge import REQUESTED as UNMERGE
+from runtime.bulk import begin_running, run_on, running
 from runtime.closing import closings
 from runtime.definitions import Definitions, plan_of
 from runtime.effect import begin, begun, settle
@@ -108,6 +110,9 @@ class Pipeline:
             if rows and rows[0].topic == APPLIED:
                 done = self._take_effect(connection, self._plan, rows[0])
                 position, plan = (rows[0].position if done else self.position), None
+            elif rows and rows[0].topic == RUN:
+                done = self._run(connection, self._plan, rows[0])
+                position = rows[0].position if done else self.position
             elif rows and rows[0].topic == UNMERGE:
                 position = self._unmerge(connection, self._plan, rows[0])
             else:
@@ -129,6 +134,16 @@ class Pipeline:
             begin(connection, row, self._definitions.change_of)
         return False
 
+    def _run(self, connection: Connection, plan: Plan, row: Row) -> bool:
+        """Goes on with the connection's run at this row; true once it is done."""
+        if running(connection, row):
+            return run_on(connection, plan, row, self._follow)
+        if profiles_due(connection, row.recorded_at, 1):
+            self._fold(connection, plan, [row])
+        else:
+            begin_running(connection, row)
+        return False
+
     def _unmerge(self, connection: Connection, plan: Plan, row: Row) -> int:
         """Makes one person two, once what was due has happened; up to which position all is taken in."""
         if profiles_due(connection, row.recorded_at, 1):
@@ -138,9 +153,9 @@ class Pipeline:
         return row.position
 
     def _take_in(self, connection: Connection, plan: Plan, rows: list[Row], end: int) -> int:
-        """Folds the rows up to where a workspace takes effect or somebody is unmerged. Definitions wait for the one.
-        Returns up to which position all is taken in, where `end` is that of the rows."""
-        stop = next((row.position for row in rows if row.topic in (APPLIED, UNMERGE)), None)
+        """Folds the rows up to where a workspace takes effect, somebody is unmerged or a connection has a run.
+        Definitions wait for the first. Returns up to which position all is taken in; `end` is that of the rows."""
+        stop = next((row.position for row in rows if row.topic in (APPLIED, UNMERGE, RUN)), None)
         if stop is not None:
             rows, end = [row for row in rows if row.position < stop], stop - 1
         rows = [row for row in rows if not row.topic.startswith(TOPIC_PREFIX)]

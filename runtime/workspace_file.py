@@ -47,7 +47,8 @@ def read_workspace(path: Path) -> Workspace:
             takes(connection)
             ready(name, connection, os.environ)
         except ValueError as error:
-            raise WorkspaceError(f"{path}: connections.{name}: {error}") from error
+            line = file.line_of(("connections", name))
+            raise WorkspaceError(f"{path}:{line}: connections.{name}: {error}") from error
     for name, loop in workspace.loops.items():
         line = file.line_of(("loops", name))
         for hop in hops_of(loop):
@@ -84,6 +85,8 @@ def _unpaired(workspace: Workspace, hop: Hop) -> str:
 def takes(connection: Connection) -> None:
     """Raises `ValueError` where the connector does not take what the connection sends."""
     sends, change = ("events", "event") if connection.events else ("an audience", "add")
+    if connection.mode == "snapshot":
+        sends, change = "snapshots of an audience", "complete"
     if change not in connector(connection.connector).changes:
         able = ", ".join(name for name in connector_names() if change in connector(name).changes)
         raise ValueError(f"'{connection.connector}' does not take {sends}; those that do are: {able}")

@@ -64,8 +64,10 @@ class _Tried(NamedTuple):
                 profile=f"{MARK}-{n}",
                 audience="" if change == "event" else "new_users",
                 change=change,
-                fields=self.example.fields(n),
+                fields={"records": n} if change == "complete" else self.example.fields(n),
                 cause=n + 1,
+                run=batch if change in ("update", "complete") else 0,
+                before=dict.fromkeys(self.example.fields(n)) if change == "update" else {},
                 **(_EVENT if change == "event" else {}),
             )
             for n in range(count)
@@ -207,6 +209,8 @@ def _private(tried: _Tried) -> Iterator[str]:
             value for one in request.outbound for value in one.fields.values() if isinstance(value, str)
         ]
         echo: list[Any] = [*values, *tried.config.secrets.values()]
+        if not echo:
+            continue
         bodies = [
             msgspec.json.encode(body)
             for body in (

@@ -1,7 +1,8 @@
 """Files in a folder or an object store: one for each batch, as Parquet or CSV, a row for each change or event.
 
 Source: parquet.apache.org/docs/file-format, RFC 4180. A batch's file always has the same name, and is written whole
-in one step: written twice it is there once. In CSV, cells that a spreadsheet would take for a formula begin with an
+in one step: written twice it is there once. What a run sends is in a folder of its own, and when all of it is there,
+`_complete.json` says how many rows that are. In CSV, cells that a spreadsheet would take for a formula begin with an
 apostrophe, unless `escape_formulas` is false. Fields: any, as columns.
 """
 
@@ -33,7 +34,16 @@ _TYPES: Final = {
     "number": pyarrow.float64(),
     "boolean": pyarrow.bool_(),
 }
-_OURS: Final = ("outbound_id", "audience", "change", "event", "occurred_at", "properties", "position")
+_OURS: Final = (
+    "outbound_id",
+    "audience",
+    "change",
+    "event",
+    "occurred_at",
+    "properties",
+    "before",
+    "position",
+)
 _OPTION: Final = re.compile(r"(aws|google|azure)_(?!allow_http$)[a-z0-9_]+")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -66,13 +76,27 @@ def check(config: ConnectorConfig) -> None:
 
 def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
     """One file. A record of which a value is not of its column's type is in none."""
-    usable = [one for one in outbound if _fits(config, one)]
+    ends = [one for one in outbound if one.change == "complete"]
+    requests = [
+        Request("PUT", f"{_folder(config, one)}/_complete.json", {}, _ended(one), (one,)) for one in ends
+    ]
+    usable = [one for one in outbound if one.change != "complete" and _fits(config, one)]
     if not usable:
-        return []
+        return requests
     names = sorted({name for one in usable for name in one.fields} | set(config.settings.get("columns", {})))
     kind = config.settings.get("format", "parquet")
     body = (_csv if kind == "csv" else _parquet)(config, names, usable)
-    return [Request("PUT", f"{config.name}/{usable[0].batch}.{kind}", {}, body, tuple(usable))]
+    file = f"{_folder(config, usable[0])}/{usable[0].batch}.{kind}"
+    return [Request("PUT", file, {}, body, tuple(usable)), *requests]
+
+
+def _folder(config: ConnectorConfig, one: Outbound) -> str:
+    return f"{config.name}/{one.run}" if one.run else config.name
+
+
+def _ended(one: Outbound) -> bytes:
+    told = {"run": one.run, "audience": one.audience, "rows": one.fields["records"]}
+    return msgspec.json.encode(told, order="deterministic")
 
 
 def _kind(config: ConnectorConfig, name: str) -> str:
@@ -98,10 +122,23 @@ def _value(config: ConnectorConfig, name: str, value: Any) -> Any:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-def _ours(one: Outbound) -> tuple[str, str, str, str, str, str, int]:
+def _ours(one: Outbound) -> tuple[str, str, str, str, str, str, str, int]:
     event = one.change == "event"
-    properties = msgspec.json.encode(one.properties, order="deterministic").decode() if one.properties else ""
-    return one.id, one.audience, one.change, one.event, when(one) if event else "", properties, one.cause
+    occurred_at = when(one) if event else ""
+    return (
+        one.id,
+        one.audience,
+        one.change,
+        one.event,
+        occurred_at,
+        _json(one.properties),
+        _json(one.before),
+        one.cause,
+    )
+
+
+def _json(values: dict[str, Any]) -> str:
+    return msgspec.json.encode(values, order="deterministic").decode() if values else ""
 
 
 def _parquet(config: ConnectorConfig, names: Sequence[str], outbound: Sequence[Outbound]) -> bytes:
@@ -152,7 +189,7 @@ _EXAMPLE: Final = Example(
 
 CONNECTOR: Final = Connector(
     MAX_BATCH,
-    frozenset({"add", "remove", "delete", "event"}),
+    frozenset({"add", "remove", "delete", "event", "update", "complete"}),
     check,
     render,
     judge,

@@ -23,7 +23,7 @@ from domain.derived import VIEWED
 from domain.records import TOPIC_NAME_LIMIT, Row
 
 #: Kinds of rows that the pipeline appends, and has no need to read again.
-DERIVED = ("audience", "profile", "identity", "routing")
+DERIVED = ("audience", "profile", "identity", "routing", "gathered")
 _DERIVED = tuple(f"{kind}." for kind in DERIVED)
 _SOURCES = " OR ".join(f"starts_with(topic, '{kind}')" for kind in _DERIVED)
 _COLUMNS = "position, stream_id::text, version, topic, subject::text, recorded_at, state"

@@ -43,7 +43,7 @@ def apply_outbound(connection: Connection, rows: Sequence[Row]) -> None:
                     [outbound.connection for _, outbound in requested],
                     [outbound.batch for _, outbound in requested],
                     [position for position, _ in requested],
-                    [outbound.profile for _, outbound in requested],
+                    [outbound.profile or None for _, outbound in requested],
                 ),
             )
         for position, one in asked:

@@ -77,6 +77,16 @@ def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:
         return [profile for (profile,) in cursor]
 
 
+def members_from(connection: Connection, audience: str, least: UUID, limit: int) -> list[str]:
+    """The ids of the first members of an audience from this one on, in order."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text FROM membership WHERE audience = %b AND profile >= %b ORDER BY profile LIMIT %b",
+            (audience, least, limit),
+        )
+        return [profile for (profile,) in cursor]
+
+
 def profiles_due(connection: Connection, upto: int, limit: int) -> list[tuple[str, int]]:
     """Profiles with a timer due by this log time, earliest first: id and due time."""
     with driver_of(connection).cursor(binary=True) as cursor:

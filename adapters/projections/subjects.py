@@ -18,23 +18,25 @@ from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from domain.configuration import TOPIC_PREFIX
 from domain.mendable import Mendable
 from domain.records import derive_id
+from domain.runs import RUN
 from domain.settling import APPLIED, STREAM
 from domain.unmerge import REQUESTED as UNMERGE
 
 CHECKPOINT: Final = "subjects"
-#: The subject that the workspace's definitions, and where they take effect, are found by.
+#: The subject that the workspace's definitions, where they take effect, and connections' runs are found by.
 DEFINITIONS: Final = STREAM
 #: The subject that requests to unmerge somebody are found by: they are about two.
 UNMERGES: Final = derive_id("subject", "unmerges")
 #: The subject that a row of nobody's is found by.
 _NOBODYS: Final = (
-    "CASE WHEN starts_with(topic, %(prefix)s) OR topic = %(applied)s THEN %(definitions)s::uuid"
+    "CASE WHEN starts_with(topic, %(prefix)s) OR topic IN (%(applied)s, %(run)s) THEN %(definitions)s::uuid"
     " WHEN topic = %(unmerge)s THEN %(unmerges)s::uuid END"
 )
 _NAMED: Final = {
     "definitions": DEFINITIONS,
     "prefix": TOPIC_PREFIX,
     "applied": APPLIED,
+    "run": RUN,
     "unmerge": UNMERGE,
     "unmerges": UNMERGES,
 }
@@ -115,6 +117,6 @@ def positions_of(
 
 
 def _nobodys(topic: str) -> str | None:
-    if topic.startswith(TOPIC_PREFIX) or topic == APPLIED:
+    if topic.startswith(TOPIC_PREFIX) or topic in (APPLIED, RUN):
         return DEFINITIONS
     return UNMERGES if topic == UNMERGE else None

@@ -1,14 +1,18 @@
-"""`roundtrip connection`: looking at what a connection sends."""
+"""`roundtrip connection`: looking at what a connection sends, and having it sent."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from runtime.commands.opened import database_of
 from runtime.connection_preview import preview_connection, shown
+from runtime.connection_runs import ask_for_run, await_run, preview_run
+from runtime.definitions import open_definitions
 from runtime.engines import open_engines
 from runtime.settings import load_settings
 
@@ -38,3 +42,38 @@ def preview(
         finally:
             engine.dispose()
     typer.echo(json.dumps(shown(found), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="A connection with a schedule.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be sent, and send nothing.")
+    ] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the pipeline.")] = 60.0,
+) -> None:
+    """Have a connection send what is due now, besides its schedule."""
+    with (
+        open_engines(load_settings(os.environ)) as engines,
+        database_of(engines, "connection run") as database,
+        open_definitions(engines.database_url) as definitions,
+    ):
+        if dry_run:
+            would = preview_run(database, name)
+            typer.echo(
+                f"As of position {would.position} a run of '{name}' would send {_counted(would.changes)}."
+            )
+            for reason, count in sorted(would.withheld.items()):
+                typer.echo(f"withheld: {count:,}, {reason}")
+            return
+        position = ask_for_run(database, name)
+        done = await_run(database, definitions, position, wait)
+    if done is None:
+        typer.echo(f"The run of '{name}' is at position {position}; the pipeline has not come to it yet.")
+        raise typer.Exit(1)
+    typer.echo(f"The run of '{name}' at position {position} sends {_counted(done)}.")
+
+
+def _counted(changes: Mapping[str, int]) -> str:
+    told = [f"{change} {count:,}" for change, count in sorted(changes.items())]
+    return ", ".join(told) or "nothing"

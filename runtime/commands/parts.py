@@ -58,7 +58,7 @@ def deliver(
 
 
 def schedule() -> None:
-    """Run the declared imports when they are due. One leads, further ones stand by."""
+    """Begin declared imports and connections' runs when they are due. One leads, further ones stand by."""
     from runtime.scheduled.run import place_of
     from runtime.scheduled.schedule import run_schedule
 

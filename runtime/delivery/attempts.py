@@ -22,7 +22,7 @@ from adapters.transports.transport import Transport
 from domain.channels import waits
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
-from runtime.delivery.consent import Consented, without_consent
+from runtime.delivery.consent import Consented, taken_back, without_consent
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
@@ -185,6 +185,11 @@ class Delivery:
         """Those of the records that are open and may be sent now."""
         waiting = [record for record in records if record.id not in self._outcomes]
         refused = await without_consent(self._to.consented, waiting)
+        # Who was told of before is taken back, by what was told.
+        waiting = [
+            taken_back(one) if one.id in refused and one.change == "update" else one for one in waiting
+        ]
+        refused -= {record.id for record in waiting if record.change == "remove"}
         for record in waiting:
             if record.id in refused:
                 note = "; an attempt before may have reached the person" if self._perhaps_sent else ""

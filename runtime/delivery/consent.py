@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from domain.outbound import Outbound
 
 #: The changes by which a destination learns something of a person.
-_TELLS: Final = frozenset({"add", "event"})
+_TELLS: Final = frozenset({"add", "event", "update"})
 
 #: Of these profiles, those that consent to the purpose now. Raises `ConsentUnknownError` when it cannot tell.
 Consented = Callable[[str, Sequence[str]], Awaitable[set[str]]]
+
+
+def taken_back(update: Outbound) -> Outbound:
+    """The removal of what was told before an update of somebody of whom nothing may be told any more."""
+    fields = {**update.fields, **update.before}
+    told = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.structs.replace(update, change="remove", fields=told, before={})
 
 
 async def without_consent(consented: Consented, records: Sequence[Outbound]) -> set[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from adapters.log.read import driver_of, read_rows
 from adapters.projections.checkpoint import find_checkpoint, read_checkpoint
 from domain.records import Entry, Row
+from runtime.bulk import RUNNING
 from runtime.definitions import Definitions
 from runtime.effect import SETTLING
 from runtime.pipeline import CHECKPOINT, Pipeline
@@ -43,8 +44,8 @@ def live_position(connection: Connection) -> int:
 
 
 def settling(connection: Connection) -> bool:
-    """Whether a workspace is taking effect: then the live tables are between two positions."""
-    return find_checkpoint(connection, SETTLING) is not None
+    """Whether a workspace is taking effect or a connection has a run: the live tables are then between positions."""
+    return any(find_checkpoint(connection, name) is not None for name in (SETTLING, RUNNING))
 
 
 def rebuilt_position(connection: Connection) -> int:
@@ -83,7 +84,8 @@ def at_one_position(
         if between:
             time.sleep(_WAIT_S)
     raise RebuildError(
-        "a workspace has been taking effect all the time; where no pipeline runs, `roundtrip pipeline` goes on with it"
+        "a workspace has been taking effect, or a connection running, all the time;"
+        " where no pipeline runs, `roundtrip pipeline` goes on with it"
     )
 
 

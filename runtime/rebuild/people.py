@@ -94,16 +94,21 @@ class PeopleFold:
         return self._fold
 
     def _pass_definitions(self, position: int) -> None:
-        """Goes on to the plan of a position. As a workspace takes effect, what was due by then has happened, and
-        everybody is looked at anew."""
+        """Goes on to the plan of a position. As a workspace takes effect, or a connection has a run, what was due by
+        then has happened, and everybody is looked at."""
         while self._boundary is not None and self._boundary < position:
             boundary = self._boundary
             self._fire(boundary + 1)
             self._drain()
             self._fold, self._position = None, boundary
-            fold, settling = self._begin(boundary + 1), self._plans.settling(boundary)
-            for profile in self.profiles.values():
-                fold.settle(profile, settling)
+            fold, run = self._begin(boundary + 1), self._plans.run(boundary)
+            if run is not None:
+                for profile in self.profiles.values():
+                    fold.run(profile, run)
+            else:
+                settling = self._plans.settling(boundary)
+                for profile in self.profiles.values():
+                    fold.settle(profile, settling)
             self._drain()
             self._boundary = self._plans.next_after(boundary)
 

@@ -1,4 +1,5 @@
-"""Which definitions were in force at each position of the log: those declared before a workspace last took effect."""
+"""Which definitions were in force at each position of the log, those declared before a workspace last took effect; and
+where connections' runs are."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any, Final
 from adapters.projections.definitions import DefinitionChange, workspace_of
 from domain.audiences.evaluation import Leaf
 from domain.records import Row
+from domain.runs import RUN, Run, decode_run
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Plan
 from runtime.definitions import plan_of
@@ -17,6 +19,8 @@ from runtime.definitions import plan_of
 Declared = dict[tuple[str, str], tuple[dict[str, Any], int]]
 #: The kind of a change that only says that those before it take effect; its body says when.
 EFFECT: Final = "effect"
+#: The kind of a change that is none: a connection has a run.
+AT_RUN: Final = "run"
 
 
 class Plans:
@@ -26,7 +30,13 @@ class Plans:
     def __init__(self, changes: Sequence[DefinitionChange]) -> None:
         self._effects = [(change.position, change.body or {}) for change in changes if change.kind == EFFECT]
         self._positions = [position for position, _ in self._effects]
-        self._changes = [change for change in changes if change.kind != EFFECT]
+        self._runs = {
+            change.position: Run(change.name, change.position, (change.body or {})["at"])
+            for change in changes
+            if change.kind == AT_RUN
+        }
+        self._boundaries = sorted((*self._positions, *self._runs))
+        self._changes = [change for change in changes if change.kind not in (EFFECT, AT_RUN)]
         places = [change.position for change in self._changes]
         self._counts = [0, *(bisect_left(places, position) for position in self._positions)]
         bare = [self._bare(number) for number in range(len(self._counts))]
@@ -38,9 +48,13 @@ class Plans:
         self._plans = [plan._replace(audiences=plan.audiences.remembering(leaves)) for plan in bare]
 
     def next_after(self, position: int) -> int | None:
-        """The first position above this one at which a workspace takes effect."""
-        index = bisect_left(self._positions, position + 1)
-        return self._positions[index] if index < len(self._positions) else None
+        """The first position above this one at which a workspace takes effect, or a connection has a run."""
+        index = bisect_left(self._boundaries, position + 1)
+        return self._boundaries[index] if index < len(self._boundaries) else None
+
+    def run(self, position: int) -> Run | None:
+        """The run of a connection at this position."""
+        return self._runs.get(position)
 
     def at(self, position: int) -> Plan:
         """What is in force for a row at this position."""
@@ -79,6 +93,10 @@ def change_at(row: Row, change_of: Callable[[Row], DefinitionChange]) -> Definit
     """What a row that a scan has kept says."""
     if row.topic == APPLIED:
         return DefinitionChange(row.position, EFFECT, "", {"at": row.recorded_at})
+    if row.topic == RUN:
+        return DefinitionChange(
+            row.position, AT_RUN, decode_run(row.state).connection, {"at": row.recorded_at}
+        )
     return change_of(row)
 
 

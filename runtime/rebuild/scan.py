@@ -19,6 +19,7 @@ from domain.erasure import ERASED
 from domain.identity_rules import DEFAULT_RULES
 from domain.outbound import Outbound, Outcome
 from domain.records import RECORD_TYPES, Identifier, Row, node_id
+from domain.runs import RUN
 from domain.set_aside import TOPIC_PREFIX as QUARANTINED
 from domain.set_aside import decode_put_aside
 from domain.settling import APPLIED
@@ -207,7 +208,7 @@ def _sort_of(topic: str, people: bool) -> int:
         return Kind.REQUESTED
     if topic == ERASED:
         return _ERASURE
-    if topic == APPLIED:
+    if topic in (APPLIED, RUN):
         return _EFFECT
     if topic == UNMERGE:
         return Kind.UNMERGE if people else _TIME

@@ -1,4 +1,4 @@
-"""`roundtrip schedule`: begins what is due. One process leads, further ones stand by.
+"""`roundtrip schedule`: begins what is due, imports and connections' runs. One process leads, further ones stand by.
 
 What has begun and not ended, since its process was killed, is begun again: files and queries go on where their
 last batch was committed.
@@ -19,6 +19,7 @@ from adapters.projections.definitions import load_workspace
 from domain.imports import run_due
 from domain.tracking_plan import plans_of_feeds
 from domain.workspace import Workspace
+from runtime.scheduled.connections import begin_due_runs
 from runtime.scheduled.run import ImportBusyError, Place, now, run_declared
 
 #: How often the clock is looked at, in seconds.
@@ -31,8 +32,9 @@ log = structlog.get_logger("schedule")
 
 
 def is_scheduled(workspace: Workspace) -> bool:
-    """Whether the workspace declares an import for this part."""
-    return any(one.schedule for one in workspace.imports.values())
+    """Whether the workspace declares anything for this part."""
+    imports, connections = workspace.imports.values(), workspace.connections.values()
+    return any(one.schedule for one in imports) or any(one.schedule for one in connections)
 
 
 def run_schedule(place: Place, stop: Event) -> None:
@@ -52,6 +54,7 @@ def run_schedule(place: Place, stop: Event) -> None:
                     plan = plans_of_feeds(workspace.tracking_plans).get(workspace.imports[name].feed)
                     declared = workspace.imports[name]
                     running[name] = threads.submit(run_declared, place, name, declared, plan, due)
+                begin_due_runs(place.engine, now())
                 stop.wait(LOOK_S)
 
 

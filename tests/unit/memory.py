@@ -12,6 +12,7 @@ from domain.fold import Fold
 from domain.identity_rules import Rules, leader_of
 from domain.profiles import Profile, decode_profile, encode_profile
 from domain.records import Entry, Identifier, Record, RecordType, dig, node_id
+from domain.runs import Run
 from domain.settling import Settling
 from domain.state import Inbound, Outcome, Plan, State, nodes_of
 from domain.step import step
@@ -105,6 +106,17 @@ class Memory:
         outcome = fold.outcome()
         self._keep(state, outcome)
         self.entries.append(done)
+        return outcome
+
+    def run(self, run: Run) -> Outcome:
+        """A connection has a run. Every timer due by then has fired."""
+        profiles = {id: decode_profile(state) for id, state in self.profiles.items()}
+        state = State({}, profiles)
+        fold = Fold(self.plan, state, lambda _: run.position)
+        for profile in profiles.values():
+            fold.run(profile, run)
+        outcome = fold.outcome()
+        self._keep(state, outcome)
         return outcome
 
     def take_in_all(self, batches: Iterable[Sequence[Inbound]]) -> Memory:

@@ -14,6 +14,7 @@ from adapters.projections.definitions import DefinitionChange, workspace_of
 from domain.identity_rules import Rules
 from domain.profiles import encode_profile
 from domain.records import Identifier, Row, derive_id, entry_of, node_id
+from domain.runs import RUN, Run, decode_run, run_entry
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Inbound, Plan
 from domain.unmerge import REQUESTED as UNMERGE
@@ -22,7 +23,7 @@ from runtime.definitions import plan_of
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards, components
 from runtime.rebuild.fold import Lone, ShardFold, TakenRow
-from runtime.rebuild.plans import EFFECT, Plans, declared_by
+from runtime.rebuild.plans import AT_RUN, EFFECT, Plans, declared_by
 from runtime.rebuild.scan import Scan
 from runtime.rebuild.unmerge import Past, PastRow
 from tests.unit.memory import Memory
@@ -49,6 +50,15 @@ _MAIL_WITH_TRAITS = _ADS | {
     "fields": {"email": "identifier.email", "user": "identifier.user_id", "buys": "trait.buys"},
     "requires": [],
 }
+_NIGHTLY = {
+    "connector": "files",
+    "audience": "pros",
+    "mode": "diff",
+    "schedule": "0 6 * * *",
+    "fields": {"user": "identifier.user_id", "device": "identifier.anonymous_id", "buys": "trait.buys"},
+    "requires": [],
+    "settings": {"url": "s3://bucket/folder"},
+}
 #: What a workspace may come to declare: an audience, a trait, a connection, kinds of identifiers, or the end of one.
 CHANGES = st.one_of(
     st.sampled_from(
@@ -66,6 +76,8 @@ CHANGES = st.one_of(
     st.sampled_from(
         [("audience", "never_bought", None), ("connection", "ads", None), ("connection", "ads", _ADS)]
     ),
+    # A connection that goes out by runs, and its runs.
+    st.sampled_from([("connection", "nightly", _NIGHTLY), *[("run", "nightly", None)] * 4]),
     st.sampled_from(
         [
             ("workspace", "w", {"identifiers": {"crm_id": {"limit": 1}}}),
@@ -104,10 +116,14 @@ class History:
         self._apply(records[0].recorded_at)
         for number, row in enumerate(records):
             several = [change for change in changes if change[0] == number]
-            for _, (kind, name, body) in several:
+            declared = [change for _, change in several if change[0] != "run"]
+            for kind, name, body in declared:
                 self._define(kind, name, body, row.recorded_at)
-            if several:
+            if declared:
                 self._apply(row.recorded_at)
+            for _, (kind, name, _) in several:
+                if kind == "run":
+                    self._run(name, row.recorded_at)
             self._add(row)
             for cut in cuts:
                 if cut.number == number:
@@ -132,6 +148,11 @@ class History:
             asked_by="",
         )
         self.rows.append(Row(position, *request_entry(request)[:4], at, request_entry(request).state))
+
+    def _run(self, name: str, at: int) -> None:
+        position = len(self.rows) + 1
+        self.changes.append(DefinitionChange(position, AT_RUN, name, {"at": at}))
+        self.rows.append(Row(position, *run_entry(name, position, at)[:4], at, run_entry(name, 1, at).state))
 
     def _add(self, row: Inbound) -> None:
         position = len(self.rows) + 1
@@ -159,6 +180,9 @@ class History:
                 memory.take_effect(
                     _plan_of(before), self._settling(before, row), self._past(row.position), self._rules
                 )
+            elif row.topic == RUN:
+                memory.take_in([Inbound(row.position, row.recorded_at, None)])
+                memory.run(Run(decode_run(row.state).connection, row.position, row.recorded_at))
             elif row.position in self.inbound:
                 one = self.inbound[row.position]
                 record = one.record and memory.plan.rules.understood(one.record)
@@ -196,7 +220,7 @@ class History:
 
 
 def _plan_of(changes: list[DefinitionChange]) -> Plan:
-    declared = declared_by([change for change in changes if change.kind != EFFECT])
+    declared = declared_by([change for change in changes if change.kind not in (EFFECT, AT_RUN)])
     return plan_of(workspace_of([(kind, name, declared[kind, name][0]) for kind, name in sorted(declared)]))
 
 

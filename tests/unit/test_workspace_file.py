@@ -84,3 +84,50 @@ def test_the_line_of_a_channels_mistake_is_named(tmp_path: Path, rest: str, said
     with pytest.raises(WorkspaceError) as caught:
         read_workspace(file)
     assert said in str(caught.value)
+
+
+NIGHTLY = """  pros: {match: {attribute: plan, is: pro}}
+connections:
+  nightly:
+    connector: CONNECTOR
+    fields: {user: identifier.user_id}
+    settings: {url: "s3://bucket/folder"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("audience: pros\n    schedule: 0 6 * * *", "a 'schedule' needs a 'mode'"),
+        ("audience: pros\n    mode: diff", "say when by 'schedule'"),
+        ("audience: pros\n    mode: diff\n    schedule: daily", "schedule 'daily' is not cron's syntax"),
+        ("audience: pros\n    mode: diff\n    schedule: ''", "say when by 'schedule'"),
+        ("events: [Order Completed]\n    schedule: ''", "schedule '' is not cron's syntax"),
+        (
+            "audience: pros\n    mode: diff\n    schedule: 0 6 * * *\n    timezone: Mars",
+            "timezone 'Mars' is not known",
+        ),
+        ("audience: pros\n    timezone: Europe/Berlin", "'timezone' is that of a 'schedule'"),
+        (
+            "events: [Order Completed]\n    mode: diff\n    schedule: 0 6 * * *",
+            "'mode' is of a connection that sends an",
+        ),
+    ],
+)
+def test_a_connection_that_does_not_say_what_it_sends_when_is_refused(
+    tmp_path: Path, declared: str, said: str
+) -> None:
+    file = tmp_path / "roundtrip.yaml"
+    file.write_text(HEAD + NIGHTLY.replace("CONNECTOR", "files") + f"    {declared}\n")
+    with pytest.raises(WorkspaceError) as caught:
+        read_workspace(file)
+    assert f"{file}:7: connections.nightly: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_snapshot_for_a_destination_that_takes_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "roundtrip.yaml"
+    named = NIGHTLY.replace("CONNECTOR", "nats_subject")
+    file.write_text(HEAD + named + "    audience: pros\n    mode: snapshot\n    schedule: 0 6 * * *\n")
+    with pytest.raises(WorkspaceError, match=r":7: .*does not take snapshots of an audience; .*: files"):
+        read_workspace(file)
