@@ -35,3 +35,7 @@ class TraceError(Mendable, LookupError):
 
 class LoopError(Mendable, LookupError):
     """There is no such loop, or nothing that its lift could be measured by. The message says what to name instead."""
+
+
+class UnmergeError(Mendable, ValueError):
+    """Nobody can be unmerged by what was said, or nobody is there to do it. The message names the mend."""

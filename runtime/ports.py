@@ -61,7 +61,8 @@ class Ports:
     their attributes; these raise `NobodyError` where that is nobody. `trace` gives the circle of an outbound record or
     a position, and raises `TraceError`. `loops` says how each loop does, `lift` what one is good for, which raises
     `LoopError`. `erase` asks that somebody be erased, and gives the erasure's id, by which `certificate` says what has
-    been done of it; both raise `EraseError`."""
+    been done of it; both raise `EraseError`. `unmerge` asks that they be two, and gives the request's id, by which
+    `unmerged` says what was done; both raise `UnmergeError`."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -79,5 +80,7 @@ class Ports:
     lift: Callable[[str], Awaitable[dict[str, Any]]]
     erase: Callable[[str], Awaitable[str]]
     certificate: Callable[[str], Awaitable[dict[str, Any]]]
+    unmerge: Callable[[str, str], Awaitable[str]]
+    unmerged: Callable[[str], Awaitable[dict[str, Any]]]
     public_url: str = ""
     full: Callable[[], bool] = lambda: False

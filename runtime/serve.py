@@ -141,6 +141,23 @@ class _Door:
         with self._engine.begin() as connection:
             return request_erasure(connection, parse_identifier(who), "the HTTP API")
 
+    async def unmerge(self, who: str, apart_from: str) -> str:
+        return await self._asking(lambda said: self._unmerge(said, apart_from), who)
+
+    def _unmerge(self, who: str, apart_from: str) -> str:
+        from runtime.unmerge_request import request_unmerge
+
+        with self._engine.begin() as connection:
+            return request_unmerge(connection, who, apart_from, "the HTTP API")
+
+    async def unmerged(self, id: str) -> dict[str, Any]:
+        return await self._asking(self._unmerged, id)
+
+    def _unmerged(self, id: str) -> dict[str, Any]:
+        from runtime.unmerge_request import outcome_of
+
+        return outcome_of(self._engine, id)
+
     async def certificate(self, id: str) -> dict[str, Any]:
         return await self._asking(self._certificate, id)
 
@@ -218,6 +235,8 @@ async def run_serve(
         lift=door.lift,
         erase=door.erase,
         certificate=door.certificate,
+        unmerge=door.unmerge,
+        unmerged=door.unmerged,
         public_url=settings.public_url,
         full=commit.full,
     )

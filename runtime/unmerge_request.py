@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
@@ -13,7 +14,6 @@ from adapters.log.append import append
 from adapters.log.read import read_head, read_positions
 from adapters.projections.subjects import positions_of
 from domain.identifiers import read_identifier
-from domain.mendable import Mendable
 from domain.profiles import Profile, nodes
 from domain.records import Identifier, Row, derive_id, node_id
 from domain.unmerge import (
@@ -24,15 +24,12 @@ from domain.unmerge import (
     request_entry,
 )
 from runtime.definitions import Definitions
+from runtime.errors import UnmergeError
 from runtime.identity_explain import merges_of
 from runtime.pipeline import lead_alone
 from runtime.profiles import person_of
 
 _POLL_S: Final = 0.2
-
-
-class UnmergeError(Mendable, ValueError):
-    """Nobody can be unmerged by what was said, or nobody is there to do it. The message names the mend."""
 
 
 def unmerge_identity(
@@ -48,8 +45,17 @@ def unmerge_identity(
         raise UnmergeError(
             "it is asked for in the log, and the pipeline does not get to it; see that `roundtrip pipeline` runs"
         )
-    row = _answer(engine, id)
-    assert row is not None
+    return outcome_of(engine, id)
+
+
+def outcome_of(engine: Engine, id: str) -> dict[str, Any]:
+    """What was done of a request. Raises `UnmergeError` where it was refused or there is none with this id."""
+    try:
+        row = _answer(engine, str(UUID(id)))
+    except ValueError:
+        raise UnmergeError("this is no request's id; it is a UUID, as the request was answered by") from None
+    if row is None:
+        raise UnmergeError(f"no request {id} has been done; the pipeline may not have come to it yet")
     if row.topic == REFUSED:
         refused = decode_refused(row.state)
         raise UnmergeError(f"position {refused.requested} asks for it, and it was refused: {refused.reason}")

@@ -12,9 +12,10 @@ import typer
 
 from runtime.definitions import open_definitions
 from runtime.engines import open_engines
+from runtime.errors import UnmergeError
 from runtime.identity_explain import explain_identity
 from runtime.settings import load_settings
-from runtime.unmerge_request import UnmergeError, unmerge_identity
+from runtime.unmerge_request import unmerge_identity
 
 app = typer.Typer(no_args_is_help=True, help="Look at who is who, and set it right.")
 

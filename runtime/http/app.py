@@ -26,6 +26,7 @@ from runtime.http.problems import handle_fault, handle_feed_error, handle_http_e
 from runtime.http.profiles import profile_routes
 from runtime.http.segment import PATHS, segment_routes
 from runtime.http.segment_settings import BELOW
+from runtime.http.unmerges import unmerge_routes
 from runtime.http.webhooks import webhook_routes
 from runtime.ports import Ports
 
@@ -44,6 +45,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *profile_routes(ports),
             *erasure_routes(ports),
             *loop_routes(ports),
+            *unmerge_routes(ports),
             *contract_routes(),
         ],
         exception_handlers={

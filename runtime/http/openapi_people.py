@@ -17,6 +17,11 @@ from runtime.http.openapi_parts import (
 from runtime.timeline import MOST, PAGE
 
 _NOBODY = "nobody is known by this identifier"
+_UNMERGE = {
+    "type": "object",
+    "properties": {"who": TEXT, "from": {"type": ["string", "integer"]}},
+    "required": ["who"],
+}
 
 
 def people_paths() -> dict[str, Any]:
@@ -119,6 +124,32 @@ def people_paths() -> dict[str, Any]:
                     "200": answer("the certificate, as it stands now", OBJECT),
                     "401": problem(UNAUTHORIZED),
                     "404": problem("no such erasure, or the pipeline has not come to it yet"),
+                    **unavailable,
+                },
+            },
+        },
+        "/v1/unmerges": {
+            "post": {
+                "summary": "Ask that one person be two: take an identifier out of its person",
+                "security": API_TOKEN,
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _UNMERGE}}},
+                "responses": {
+                    "202": answer("it is asked for in the log; where the outcome will be", OBJECT),
+                    "413": problem("a body that is too large"),
+                    "422": problem("no such body, or nothing that could be cut"),
+                    **refused,
+                },
+            },
+        },
+        "/v1/unmerges/{id}": {
+            "parameters": path_value("id"),
+            "get": {
+                "summary": "What was done of a request to unmerge",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("who the person is now", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no such request, the pipeline has not come to it yet, or it was refused"),
                     **unavailable,
                 },
             },

@@ -65,9 +65,9 @@ def fold_apart(
             again.record(*row)
             if again.count > RECORD_LIMIT:
                 return refused_entry(request, place.position, TOO_MANY.format(limit=RECORD_LIMIT))
+        (again.finish if live else again.close)()
     except NotAppliedError as error:
         return refused_entry(request, place.position, f"position {error.position}: {error.reason}")
-    (again.finish if live else again.close)()
     if not again.profiles:
         return refused_entry(request, place.position, UNREADABLE)
     return part(fold, place, request, person, again.state)

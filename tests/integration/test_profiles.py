@@ -149,6 +149,30 @@ def test_strangers_and_requests_without_token_are_told_nothing(roundtrip: Roundt
     assert stranger not in refused.text
 
 
+def test_a_person_is_made_two_by_the_api(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    one, other = f"user_id:one-{run}", f"anonymous_id:other-{run}"
+    calls = [{"anonymousId": f"other-{run}"}, {"userId": f"one-{run}", "anonymousId": f"other-{run}"}]
+    for number, named in enumerate(calls):
+        send(roundtrip, {"type": "identify", "messageId": f"two-{run}-{number}", **named})
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    assert ask(roundtrip, one).json()["profile"] == ask(roundtrip, other).json()["profile"]
+    assert roundtrip.http.post("/v1/unmerges", json={"who": one}).status_code == 401
+    for wrong, status in (({}, 422), ({"who": one, "from": one}, 422), ({"who": f"{one}-nobody"}, 404)):
+        answer = roundtrip.http.post("/v1/unmerges", json=wrong, headers=token)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    asked = roundtrip.http.post("/v1/unmerges", json={"who": one, "from": other}, headers=token)
+    assert asked.status_code == 202, asked.text
+    outcome = asked.json()["outcome"]
+    wait_until(
+        lambda: roundtrip.http.get(outcome, headers=token).status_code == 200, "the person to be two", 30
+    )
+    done = roundtrip.http.get(outcome, headers=token).json()
+    assert ask(roundtrip, other).json()["profile"] == done["profile"]
+    assert [ask(roundtrip, one).json()["profile"]] == done["parted"]
+    assert roundtrip.http.get("/v1/unmerges/x", headers=token).status_code == 404
+
+
 def test_a_person_is_erased_by_the_api_and_the_certificate_says_so(roundtrip: Roundtrip) -> None:
     run = uuid4().hex
     who = f"user_id:gone/{run}"

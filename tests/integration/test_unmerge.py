@@ -24,6 +24,8 @@ from domain.records import Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
 from runtime.cli import app_for
 from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.erase import parse_identifier, request_erasure
+from runtime.errors import UnmergeError
 from runtime.history import HistoryWriter
 from runtime.identity_explain import explain_identity
 from runtime.pipeline import Pipeline, drain
@@ -31,7 +33,7 @@ from runtime.profile_then import show_profile_then
 from runtime.profiles import NobodyError, show_profile
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
-from runtime.unmerge_request import UnmergeError, unmerge_identity
+from runtime.unmerge_request import unmerge_identity
 from tests.integration.test_history import HOUR, WORKSPACE, bulk, stream, take_in
 from tests.keys import KEYS, MASTER_KEY, said
 
@@ -206,6 +208,22 @@ def test_a_person_as_of_a_position_was_one_before_and_is_another_after(
         then = show_profile_then(engine, who, str(done["position"] - 1), definitions.change_of)
         assert then["identifiers"] == before["identifiers"]
         assert then["memberships"] == before["memberships"]
+
+
+@pytest.mark.parametrize("who", ["user_id:ann", "anonymous_id:phone"])
+def test_one_of_the_two_is_erased_and_a_rebuild_has_the_other_as_they_are(
+    database: str, engine: Engine, definitions: Definitions, login: int, tmp_path: Path, who: str
+) -> None:
+    unmerge(engine, definitions, "user_id:ann")
+    says(engine, 5, "track", "user_id:ann", "anonymous_id:phone")
+    drain(Pipeline(engine, definitions), 2**62)
+    with engine.begin() as connection:
+        request_erasure(connection, parse_identifier(who), "a test")
+    drain(Pipeline(engine, definitions), 2**62)
+    says(engine, 6, "track", "user_id:ann", "anonymous_id:phone")
+    drain(Pipeline(engine, definitions), 2**62)
+    assert len(people(engine)) == (2 if who.startswith("user_id") else 1)
+    assert [one for one in different(database, engine, definitions, tmp_path) if hasattr(one, "equal")] == []
 
 
 @pytest.mark.parametrize("point", ["pipeline.before_commit", "pipeline.before_checkpoint"])

@@ -13,6 +13,7 @@ from runtime.http.mparticle import mparticle_routes
 from runtime.http.openapi import contract_routes, document
 from runtime.http.profiles import profile_routes
 from runtime.http.segment import segment_routes
+from runtime.http.unmerges import unmerge_routes
 from runtime.http.webhooks import webhook_routes
 from runtime.ports import Ports
 
@@ -27,6 +28,7 @@ def test_every_route_is_in_the_document() -> None:
         *profile_routes(ports),
         *erasure_routes(ports),
         *loop_routes(ports),
+        *unmerge_routes(ports),
         *contract_routes(),
     ]
     served = {(r.path_format, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
