@@ -43,12 +43,14 @@ class Pair(NamedTuple):
 
 def attributes_of(pairs: Iterable[Pair], record: Record, said: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes, by our names, that a record of a paired feed says. Of what we did ourselves, none."""
+    if any(pair.made(record) for pair in pairs):
+        return {}
     found = dict(said)
     for pair in pairs:
         for name in said.keys() & pair.fields.keys():
-            value = found.pop(name, said[name])
-            if not pair.made(record):
-                found[pair.fields[name]] = value
+            found.pop(name, None)
+    for pair in pairs:
+        found |= {ours: said[name] for name, ours in pair.fields.items() if name in said}
     return found
 
 

@@ -22,9 +22,11 @@ SECOND = 1_000_000
 
 
 class Crm:
-    """One contact. People change it, and so do we; it tells of each change by its own clock."""
+    """One contact. People change it, and so do we; it tells of each change by its own clock. Its webhooks name the
+    address, or, as HubSpot's do, its own number alone, but for the first one."""
 
-    def __init__(self, name: str, skew: int) -> None:
+    def __init__(self, name: str, skew: int, addressed: bool = True) -> None:
+        self._addressed = addressed
         self.name = name
         self.skew = skew
         self.clock = 0
@@ -52,13 +54,15 @@ class Crm:
         return self._says("identify", dict(self.held), {})
 
     def _says(self, kind: Any, traits: dict[str, Any], properties: dict[str, Any]) -> Record:
+        contact, address = Identifier(f"{self.name}.contact", "1"), Identifier(*EMAIL)
+        addressed = self._addressed or kind == "identify" or self.told == 1
         return Record(
             feed=self.name,
             message_id=f"{self.name}-{self.told}",
             type=kind,
             name="contact.propertyChange" if kind == "track" else "",
             occurred_at=self.clock,
-            identifiers=(Identifier(f"{self.name}.contact", "1"), Identifier(*EMAIL)),
+            identifiers=(contact, address) if addressed else (contact,),
             body=msgspec.Raw(b"{}"),
             properties=properties,
             traits=traits,
@@ -75,8 +79,8 @@ class Genuine(NamedTuple):
 class World:
     """Us and several CRMs."""
 
-    def __init__(self, skews: list[int], priorities: list[int]) -> None:
-        self.crms = [Crm(f"crm{n}", skew) for n, skew in enumerate(skews)]
+    def __init__(self, skews: list[int], priorities: list[int], addressed: bool = True) -> None:
+        self.crms = [Crm(f"crm{n}", skew, addressed) for n, skew in enumerate(skews)]
         self.priorities = {"app": 10, **{crm.name: p for crm, p in zip(self.crms, priorities, strict=True)}}
         self.memory = Memory(self._plan())
         self.rows: list[Inbound] = []

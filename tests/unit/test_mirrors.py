@@ -113,6 +113,49 @@ def test_a_snapshot_from_before_our_change_arrived_does_not_undo_it() -> None:
     assert world.ours() == {"town": "b", "tier": "pro"} == world.crms[0].held
 
 
+def test_what_a_snapshot_has_settled_is_somebodys_when_another_has_what_was_before() -> None:
+    world = settled()
+    [crm] = world.crms
+    world.app("city", "b", 0)
+    before = world.messages
+    crm.take_request(world.now + SECOND)
+    crm.webhooks.clear()
+    world.hear(crm.snapshot())
+    crm.change(world.now + 3 * SECOND, "town", "a", "ann")
+    crm.webhooks.clear()
+    world.now += HOUR
+    world.settle(snapshots=True)
+    assert (world.ours()["town"], crm.held["town"], world.messages) == ("a", "a", before)
+
+
+def test_a_snapshot_that_comes_late_says_nothing() -> None:
+    world = settled()
+    [crm] = world.crms
+    before = world.messages
+    late = crm.snapshot()
+    crm.change(world.now + SECOND, "town", "b", "ann")
+    world.hear(crm.webhooks.pop())
+    world.hear(late)
+    assert (world.ours()["town"], world.messages) == ("b", before)
+
+
+def test_what_lost_its_value_here_by_a_higher_source_is_emptied_where_it_was_never_told() -> None:
+    world = World([0], [5])
+    world.app("city", "", 0)
+    world.settle(snapshots=False)
+    world.crms[0].change(world.now, "town", "a", "ann")
+    world.settle(snapshots=False)
+    assert (world.ours()["town"], world.crms[0].held["town"]) == ("", "")
+
+
+def test_nothing_that_we_wrote_becomes_an_attribute_when_it_comes_back() -> None:
+    world = settled()
+    before = world.memory.profile(Identifier(*EMAIL)).attributes
+    world.crms[0].change(world.now, "is_customer", "true", "us")
+    world.settle(snapshots=False)
+    assert world.memory.profile(Identifier(*EMAIL)).attributes == before
+
+
 def test_what_our_echo_has_settled_is_somebodys_when_a_snapshot_has_it_again() -> None:
     world = settled()
     [crm] = world.crms
@@ -215,12 +258,12 @@ def agree(world: World) -> None:
             assert alike(crm.held.get(name), ours.get(name)), (crm.name, name, crm.held, ours)
 
 
-@given(SKEWS, st.lists(st.sampled_from([5, 10, 20]), min_size=3, max_size=3), STEPS)
+@given(SKEWS, st.lists(st.sampled_from([5, 10, 20]), min_size=3, max_size=3), STEPS, st.booleans())
 @settings(max_examples=400, deadline=None)
 def test_whatever_happens_on_both_sides_a_snapshot_makes_them_equal_and_silent(
-    skews: list[int], priorities: list[int], steps: list[Any]
+    skews: list[int], priorities: list[int], steps: list[Any], addressed: bool
 ) -> None:
-    world = World(skews, priorities[: len(skews)])
+    world = World(skews, priorities[: len(skews)], addressed)
     play(world, steps, lossless=False)
     world.settle(snapshots=True)
     agree(world)
@@ -231,12 +274,12 @@ def test_whatever_happens_on_both_sides_a_snapshot_makes_them_equal_and_silent(
     agree(world)
 
 
-@given(SKEWS, st.lists(st.sampled_from([5, 10, 20]), min_size=3, max_size=3), STEPS)
+@given(SKEWS, st.lists(st.sampled_from([5, 10, 20]), min_size=3, max_size=3), STEPS, st.booleans())
 @settings(max_examples=400, deadline=None)
 def test_where_no_webhook_is_lost_the_highest_change_wins_everywhere_and_no_snapshot_is_needed(
-    skews: list[int], priorities: list[int], steps: list[Any]
+    skews: list[int], priorities: list[int], steps: list[Any], addressed: bool
 ) -> None:
-    world = World(skews, priorities[: len(skews)])
+    world = World(skews, priorities[: len(skews)], addressed)
     play(world, steps, lossless=True)
     world.settle(snapshots=False)
     agree(world)
