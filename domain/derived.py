@@ -21,7 +21,7 @@ from domain.messages import (
     ProfileUnmerged,
     RoutingWithheld,
 )
-from domain.outbound import OUTCOME_VERSION, Outbound, Outcome
+from domain.outbound import OUTCOME_VERSION, Outbound, Outcome, Status
 from domain.profiles import Profile
 from domain.records import Entry, Identifier, Record, derive_id, node_id
 from domain.routing import Routed, Withheld
@@ -103,35 +103,35 @@ def gathered_topic(connection: str) -> str:
 
 def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
     """The outbound records of a step, formed into batches by connection. The records of a batch follow one
-    another, so that they stand side by side in the log. What is suppressed is in no other's batch, and has its
-    outcome with it."""
+    another, so that they stand side by side in the log. What is not to be sent is in no other's batch, and has
+    its outcome with it."""
     ordered = sorted(routed, key=lambda item: (item[2].destination.connection, item[0]))
     times: Counter[tuple[str, ...]] = Counter()
     for connection, items in groupby(ordered, key=lambda item: item[2].destination.connection):
         batch, in_batch = "", 0
-        suppressed: list[Entry] = []
+        unsent: list[Entry] = []
         for cause, profile, decision in items:
             destination = decision.destination
             change = (connection, profile, decision.change, str(cause))
             times[change] += 1
             identity = derive_id("outbound", *change, str(times[change]))
-            if not decision.suppressed:
+            if not decision.unsent:
                 if not batch or in_batch == destination.max_batch:
                     batch, in_batch = derive_id("batch", identity), 0
                 in_batch += 1
             body = _outbound(
                 identity,
-                derive_id("batch", identity) if decision.suppressed else batch,
+                derive_id("batch", identity) if decision.unsent else batch,
                 profile,
                 decision,
                 cause,
             )
             entry = Entry(identity, 1, "outbound.requested", profile, _encode(body))
-            if decision.suppressed:
-                suppressed += (entry, _suppressed(body))
+            if decision.unsent:
+                unsent += (entry, _ended(body, decision.ends))
             else:
                 yield entry
-        yield from suppressed
+        yield from unsent
 
 
 def _outbound(id: str, batch: str, profile: str, decision: Routed, cause: int) -> Outbound:
@@ -151,19 +151,19 @@ def _outbound(id: str, batch: str, profile: str, decision: Routed, cause: int) -
         properties=decision.properties,
         channel=destination.channel,
         quiet=decision.quiet,
-        suppressed=decision.suppressed,
+        unsent=decision.unsent,
         run=cause if destination.mode in ("snapshot", "diff") else 0,
         before=decision.before,
     )
 
 
-def _suppressed(record: Outbound) -> Entry:
+def _ended(record: Outbound, status: Status) -> Entry:
     """The outcome of what is not to be sent."""
     body = Outcome(
         id=record.id,
         connection=record.connection,
-        status="suppressed",
-        reason=record.suppressed,
+        status=status,
+        reason=record.unsent,
         attempts=0,
     )
-    return Entry(record.id, OUTCOME_VERSION, "outbound.suppressed", None, _encode(body))
+    return Entry(record.id, OUTCOME_VERSION, f"outbound.{status}", None, _encode(body))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from domain import derived, identity
+from domain import awaiting, derived, identity
 from domain.audiences.evaluation import Event, Person
 from domain.channels import channels_of
 from domain.erasure import EraseRequest, Erasure, erase
@@ -159,6 +159,8 @@ class Fold:
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
         if entered_or_left:
             self.telling.members(profile, entered_or_left, row.recorded_at, row.position)
+        if profile.awaiting:
+            self.telling.look_again(profile, row.recorded_at, row.position)
         for forwarding in forwardings:
             if forwarding.listens_to(happening):
                 self.telling.event(profile, forwarding, happening, row.recorded_at, row.position)
@@ -288,6 +290,8 @@ class Fold:
             self.telling.members(profile, changed, due, cause)
             for channel in channels_of(names):
                 self.telling.resume(profile, channel, due, cause)
+            if awaiting.fell_due(names):
+                self.telling.look_again(profile, due, cause)
             self.telling.traits.await_changes(profile, due)
 
     def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:

@@ -16,7 +16,7 @@ from domain.audiences.events import EventName
 from domain.audiences.matching import matcher, value_at
 from domain.audiences.splits import in_share
 from domain.profiles import Profile, consented
-from domain.routing import Destination, Routed, Withheld, fields_of
+from domain.routing import Destination, Routed, Withheld, fields_of, lacking
 from domain.secret_ref import Model
 
 #: Every event, whatever its name.
@@ -52,13 +52,15 @@ class Happening(NamedTuple):
 
 class Forwarding(NamedTuple):
     """A connection that events go out by. `feeds` are those whose events go out, all where there are none;
-    `properties` are `None` where all go along; `share` is the percent of people whose events are sent."""
+    `properties` are `None` where all go along; `share` is the percent of people whose events are sent. `patience` is
+    how long one waits for an identifier (microseconds)."""
 
     destination: Destination
     events: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]
     properties: tuple[tuple[str, str], ...] | None
     feeds: frozenset[str] = frozenset()
     share: float = 100
+    patience: int = 0
 
     def listens_to(self, happening: Happening) -> bool:
         """Whether the event is one of those that are sent."""
@@ -108,12 +110,16 @@ def forward(
     found = told_of(profile, forwarding, traits)
     if isinstance(found, Withheld):
         return found
-    if forwarding.properties is None:
-        properties = dict(happening.properties)
-    else:
-        values = ((name, value_at(happening.properties, path)) for name, path in forwarding.properties)
-        properties = {name: value for name, value in values if value is not None}
+    properties = chosen(forwarding, happening)
     return Routed(forwarding.destination, "event", found, happening.name, happening.occurred_at, properties)
+
+
+def chosen(forwarding: Forwarding, happening: Happening) -> dict[str, Any]:
+    """The event's properties that go along."""
+    if forwarding.properties is None:
+        return dict(happening.properties)
+    values = ((name, value_at(happening.properties, path)) for name, path in forwarding.properties)
+    return {name: value for name, value in values if value is not None}
 
 
 def told_of(
@@ -122,8 +128,10 @@ def told_of(
     """What is told of the person with an event, or why nothing may be."""
     destination = forwarding.destination
     fields, missing = fields_of(profile, destination, traits)
+    identifier = lacking(profile, destination) if missing else ""
     if not consented(profile, destination.purpose):
-        missing = f"no consent to '{destination.purpose}'"
+        identifier, missing = "", f"no consent to '{destination.purpose}'"
     elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):
+        identifier = ""
         missing = f"not among the {forwarding.share:g} % of people whose events are sent"
-    return Withheld(destination, missing) if missing else fields
+    return Withheld(destination, missing, identifier) if missing else fields

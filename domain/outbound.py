@@ -31,7 +31,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     properties that the connection declared; `audience` is empty then.
 
     Of what reaches a person by a `channel` the outcome repeats `channel`, `profile` and `cause`. In the hours `quiet`
-    it is not sent. With a reason why it is `suppressed` it never was to be sent: its outcome stands right after it.
+    it is not sent. One with a reason why it is `unsent` never was to be sent: its outcome stands right after it.
 
     `run` is the position of the run that it goes out by, 0 where it goes out as it comes. An `update` says what those
     fields were `before` that are different, null where they were not told. `complete` has the count of the run's
@@ -52,7 +52,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     properties: dict[str, Any] = {}
     channel: str = ""
     quiet: QuietHours | None = None
-    suppressed: str = ""
+    unsent: str = ""
     run: int = 0
     before: dict[str, Any] = {}
 

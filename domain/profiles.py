@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from domain.audiences.evaluation import CompiledAudiences
+from domain.awaiting import Awaiting, merge_awaiting
 from domain.channels import Reached, merge_reached
 from domain.mirrors import Mirror, merge_mirrors
 from domain.records import Identifier, node_id
@@ -56,7 +57,8 @@ class Profile(msgspec.Struct, array_like=True):
     with the last event. `mirrors` holds per connection what a destination in which people work holds of its fields.
     `apart` says of a node of the person's which others it was unmerged from, and where. `reached` says of channels how
     the person was reached by them. `unsaid` holds per connection what its destination knows of somebody who has become
-    this person, and what the connection's next run takes back.
+    this person, and what the connection's next run takes back. `awaiting` holds per connection events that wait for an
+    identifier.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -75,6 +77,7 @@ class Profile(msgspec.Struct, array_like=True):
     apart: dict[str, dict[str, int]] = {}
     reached: dict[str, Reached] = {}
     unsaid: dict[str, list[dict[str, Any]]] = {}
+    awaiting: dict[str, list[Awaiting]] = {}
 
     def value(self, attribute: str) -> Any:
         """An attribute's value, `None` where it has none."""
@@ -199,6 +202,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
         elder.reached[channel] = merge_reached(elder.reached.get(channel, Reached()), reached)
     for connection, several in younger.unsaid.items():
         leave_unsaid(elder, connection, *several)
+    for connection, waiting in younger.awaiting.items():
+        elder.awaiting[connection] = merge_awaiting(elder.awaiting.get(connection, ()), waiting)
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

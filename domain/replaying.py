@@ -40,4 +40,4 @@ def again(letter: Outbound, profile: Profile | None, fixed: Mapping[str, Any]) -
         fields = told
     elif letter.change == "remove" and told is not None:
         return TOLD_AGAIN
-    return msgspec.structs.replace(letter, id=id, profile=profile.id, fields={**fields, **fixed})
+    return msgspec.structs.replace(letter, id=id, profile=profile.id, fields={**fields, **fixed}, unsent="")

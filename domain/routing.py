@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from domain.audiences.splits import in_share
 from domain.mapping import Mapped, value_of
 from domain.mirrors import alike, tell
-from domain.outbound import Change
+from domain.outbound import Change, Status
 from domain.profiles import Profile, consented
 from domain.quiet import QuietHours
 
@@ -57,8 +57,8 @@ class Destination(NamedTuple):
 
 class Routed(NamedTuple):
     """One change to send, with the fields it is sent with; of an event its name, time (microseconds) and properties.
-    Not in the hours `quiet`, and not at all with a reason why it is `suppressed`. An update says what the fields that
-    are different were `before`."""
+    Not in the hours `quiet`, and not at all with a reason why it is `unsent`: then `ends` is its outcome. An update
+    says what the fields that are different were `before`."""
 
     destination: Destination
     change: Change
@@ -67,7 +67,8 @@ class Routed(NamedTuple):
     occurred_at: int = 0
     properties: dict[str, Any] = {}
     quiet: QuietHours | None = None
-    suppressed: str = ""
+    unsent: str = ""
+    ends: Status = "suppressed"
     before: dict[str, Any] = {}
 
 
@@ -78,10 +79,11 @@ class Held(NamedTuple):
 
 
 class Withheld(NamedTuple):
-    """Nothing may be sent, and why."""
+    """Nothing may be sent, and why; with the kind of an `identifier` that is lacking and may become known."""
 
     destination: Destination
     reason: str
+    identifier: str = ""
 
 
 def route(
@@ -189,6 +191,22 @@ def held_out(profile: Profile, destination: Destination) -> bool:
     return destination.holdout > 0 and in_share(
         f"holdout:{destination.audience}", profile.id, 0, destination.holdout
     )
+
+
+def known_of(profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The values of those of the declared fields that are known."""
+    values = ((name, value_of(field, profile, traits)) for name, field in destination.fields)
+    return {name: value for name, value in values if value is not None and value != ""}
+
+
+def lacking(profile: Profile, destination: Destination) -> str:
+    """The kind of an identifier without which nothing is sent and which is not known; empty where there is none."""
+    needed = (
+        field.key
+        for name, field in destination.fields
+        if field.source == "identifier" and name not in destination.optional
+    )
+    return next((kind for kind in needed if not profile.identifiers.get(kind)), "")
 
 
 def fields_of(

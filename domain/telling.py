@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from domain import derived
+from domain import awaiting, derived
+from domain.awaiting import Awaiting
 from domain.channels import (
     REACHES,
     WAITING_LIMIT,
@@ -16,11 +17,11 @@ from domain.channels import (
     note_outcome,
     timer_of,
 )
-from domain.forwarding import Forwarding, Happening, forward, told_of
+from domain.forwarding import Forwarding, Happening, chosen, forward, told_of
 from domain.profiles import Profile
 from domain.quiet import QuietHours, quiet_until
 from domain.records import Entry
-from domain.routing import Held, Routed, Withheld, list_member, route
+from domain.routing import Held, Routed, Withheld, known_of, list_member, route
 from domain.runs import Run
 from domain.state import Closed, Plan
 from domain.traits.telling import TraitsTold
@@ -78,13 +79,73 @@ class Telling:
         decision = forward(
             profile, forwarding, happening, self.traits.values(forwarding.destination, profile, now)
         )
-        if isinstance(decision, Withheld):
+        if not isinstance(decision, Withheld):
+            self._pass_on(profile, decision, now, cause)
+        elif decision.identifier and forwarding.patience:
+            self._await(profile, forwarding, happening, decision, now, cause)
+
+    def look_again(self, profile: Profile, now: int, cause: int) -> None:
+        """Sends those of the events that wait for an identifier which lack none any more, and gives those up that have
+        waited long enough."""
+        for connection in list(profile.awaiting):
+            waiting = profile.awaiting.pop(connection)
+            profile.dues.pop(awaiting.timer_of(connection), None)
+            forwarding = self._plan.forwardings.by(connection)
+            if forwarding is not None:
+                for one in waiting:
+                    self._look_at(profile, forwarding, one, now, cause)
+
+    def _look_at(self, profile: Profile, forwarding: Forwarding, one: Awaiting, now: int, cause: int) -> None:
+        destination = forwarding.destination
+        found = told_of(profile, forwarding, self.traits.values(destination, profile, now))
+        decision = Routed(destination, "event", {}, one.event, one.occurred_at, one.properties)
+        if not isinstance(found, Withheld):
+            self._pass_on(profile, decision._replace(fields=found), now, cause)
+        elif not found.identifier:
+            self._withhold(profile, found, cause)
+        elif one.until <= now:
+            self._give_up(profile, decision, f"{found.reason} became known in time", now, cause)
+        else:
+            profile.awaiting.setdefault(destination.connection, []).append(one)
+            timer = awaiting.timer_of(destination.connection)
+            profile.dues[timer] = min(one.until, profile.dues.get(timer, one.until))
+
+    def _await(
+        self,
+        profile: Profile,
+        forwarding: Forwarding,
+        happening: Happening,
+        lacking: Withheld,
+        now: int,
+        cause: int,
+    ) -> None:
+        """Has an event wait for an identifier, as long as not too many do."""
+        properties, connection = chosen(forwarding, happening), forwarding.destination.connection
+        waiting = profile.awaiting.setdefault(connection, [])
+        if len(waiting) < awaiting.AWAITING_LIMIT:
+            until = now + forwarding.patience
+            waiting.append(Awaiting(until, happening.occurred_at, happening.name, properties))
+            profile.dues.setdefault(awaiting.timer_of(connection), until)
             return
+        decision = Routed(
+            forwarding.destination, "event", {}, happening.name, happening.occurred_at, properties
+        )
+        reason = f"{lacking.reason}, and {len(waiting)} events wait for it already"
+        self._give_up(profile, decision, reason, now, cause)
+
+    def _give_up(self, profile: Profile, decision: Routed, reason: str, now: int, cause: int) -> None:
+        destination = decision.destination
+        known = known_of(profile, destination, self.traits.values(destination, profile, now))
+        letter = decision._replace(fields=known, unsent=reason, ends="dead")
+        self.routed.append((cause, profile.id, letter))
+
+    def _pass_on(self, profile: Profile, decision: Routed, now: int, cause: int) -> None:
+        """Sends an event, after the quiet hours where it is in any, or by the connection's next run."""
         if decision.destination.by_runs:
             profile.heard[decision.destination.connection] = decision.fields
             self._derived.append((cause, derived.gathered(profile.id, decision, cause)))
             return
-        until = self._quiet_until(profile, forwarding.destination.channel, now)
+        until = self._quiet_until(profile, decision.destination.channel, now)
         if until is None:
             self._send(profile, decision, now, cause)
         else:
@@ -133,6 +194,7 @@ class Telling:
         for channel in waited:
             profile.dues.pop(timer_of(channel), None)
             self.resume(profile, channel, now, cause)
+        self.look_again(profile, now, cause)
         for channel in profile.reached.keys() - self._plan.channels.keys():
             del profile.reached[channel]
 
@@ -174,7 +236,7 @@ class Telling:
             reason = (
                 f"{WAITING_LIMIT} events wait already for channel '{destination.channel}' to be quiet no more"
             )
-            self.routed.append((cause, profile.id, decision._replace(suppressed=reason)))
+            self.routed.append((cause, profile.id, decision._replace(unsent=reason)))
             return
         waiting.append(
             Waiting(destination.connection, decision.event, decision.occurred_at, decision.properties)
@@ -188,10 +250,10 @@ class Telling:
             decision = decision._replace(quiet=hours_of(channel, profile.value))
             if channel.cap:
                 reached = profile.reached.setdefault(name, Reached())
-                decision = decision._replace(suppressed=capped(name, channel, reached, now))
-                if not decision.suppressed:
+                decision = decision._replace(unsent=capped(name, channel, reached, now))
+                if not decision.unsent:
                     reached.open.append((connection, cause))
-        if decision.change == "event" and not decision.suppressed:
+        if decision.change == "event" and not decision.unsent:
             # So that an erasure knows who was told of the person, and by what.
             profile.heard[connection] = decision.fields
         self.routed.append((cause, profile.id, decision))

@@ -65,7 +65,8 @@ class Connection(Model):
     What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
     unless `allow_private`. That a person was erased is told to it, unless `deletions` is false.
 
-    What it sends counts for the `channel`, and goes out when that allows.
+    What it sends counts for the `channel`, and goes out when that allows. An event that lacks an identifier waits so
+    long for it (`wait_for_identifier`), and is a dead letter then.
 
     With a `schedule`, cron's syntax in `timezone`, nothing goes out but by runs: of an audience, by its `mode`, all of
     it (`snapshot`) or what is different since the last run (`diff`); of events, all that came since.
@@ -80,6 +81,7 @@ class Connection(Model):
     mode: Literal["snapshot", "diff"] | None = None
     schedule: str = ""
     timezone: str = "UTC"
+    wait_for_identifier: Duration | None = None
     fields: dict[str, Declared]
     requires: list[str] | None = None
     purpose: str = ""
@@ -102,10 +104,14 @@ class Connection(Model):
         if (self.audience is None) == (self.events is None):
             raise ValueError("a connection sends an 'audience', or 'events': write one of the two")
         if self.events is None:
-            alone = {"properties", "feeds", "sample"} & self.model_fields_set
+            alone = {"properties", "feeds", "sample", "wait_for_identifier"} & self.model_fields_set
             if alone:
                 raise ValueError(f"{_quoted(alone)} are of a connection that sends 'events'")
         self._by_runs()
+        if self.schedule and self.wait_for_identifier:
+            raise ValueError(
+                "'wait_for_identifier' is of a connection that has no 'schedule': a run sends what there is"
+            )
         unknown = set(self.requires or ()) - set(self.fields)
         if unknown:
             raise ValueError(f"'requires' names {_quoted(unknown)}; the fields are: {_quoted(self.fields)}")

@@ -216,4 +216,5 @@ def forwarding_of(name: str, connection: Connection) -> Forwarding:
         None if properties == "all" else tuple(properties.items()),
         frozenset(connection.feeds),
         connection.sample,
+        connection.wait_for_identifier or 0,
     )

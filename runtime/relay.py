@@ -193,7 +193,7 @@ def _outbound_messages(connection: Connection, rows: list[Row], again: str = "")
     """One message a batch, of those that have no outcome yet."""
     outbound = [_decode_outbound(row.state) for row in rows if not row.erased]
     done = closed(connection, [one.id for one in outbound])
-    waiting = [one for one in outbound if one.id not in done and not one.suppressed]
+    waiting = [one for one in outbound if one.id not in done and not one.unsent]
     messages = []
     for batch, members in groupby(waiting, key=lambda one: one.batch):
         several = list(members)

@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 
 from adapters.connectors.connector import connector
 from adapters.log.append import append
-from adapters.log.read import driver_of, read_positions
+from adapters.log.read import driver_of, read_head, read_positions
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
+from domain.channels import Reached, capped
 from domain.outbound import Outbound
+from domain.profiles import Profile
 from domain.records import Entry, derive_id
 from domain.replaying import ERASED, again
 from domain.workspace import Workspace
@@ -59,11 +61,14 @@ def replay(
     records = {row.stream_id: _decode(row.state) for row in rows if not row.erased}
     graph = load_graph(connection, {record.profile for record in records.values()})
     profiles = load_profiles(connection, set(graph.values()))
+    workspace, now = load_workspace(connection), read_head(connection).recorded_at
     done, out = [], []
     for letter in letters:
         record = records.get(letter.closing.id)
         profile = profiles.get(graph.get(record.profile, "")) if record is not None else None
         found = ERASED if record is None else again(record, profile, fixed)
+        if isinstance(found, Outbound) and workspace is not None and profile is not None:
+            found = _too_many(workspace, found, profile, now) or found
         if isinstance(found, str):
             done.append(Replayed(letter.closing.id, why_not=found))
         else:
@@ -72,8 +77,20 @@ def replay(
     done += [Replayed(letter, why_not=ALREADY) for letter, found in out if found.id in known]
     fresh = [(letter, found) for letter, found in out if found.id not in known]
     if fresh and not dry_run:
-        append(connection, _entries(load_workspace(connection), [found for _, found in fresh]))
+        append(connection, _entries(workspace, [found for _, found in fresh]))
     return done + [Replayed(letter, found.id) for letter, found in fresh]
+
+
+def _too_many(workspace: Workspace, record: Outbound, profile: Profile, now: int) -> str:
+    """Why the record would be more than its channel's caps allow; one that is not counts from here on."""
+    channel = workspace.channels.get(record.channel)
+    if channel is None or not channel.cap:
+        return ""
+    reached = profile.reached.setdefault(record.channel, Reached())
+    reason = capped(record.channel, channel, reached, now)
+    if not reason:
+        reached.open.append((record.connection, record.cause))
+    return reason
 
 
 def _known(connection: Connection, ids: Sequence[str]) -> set[str]:

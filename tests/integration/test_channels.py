@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pytest
 import yaml
 from sqlalchemy import Engine
 
-from adapters.log.append import append
 from domain.outbound import Outbound, Outcome
 from domain.quiet import QuietHours
-from domain.records import Entry, entry_of
 from domain.workspace import Workspace
-from feeds.segment import parse_call
 from runtime.connection_preview import preview_connection
-from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.definitions import apply_workspace, open_definitions
 from runtime.engines import running
-from runtime.outcomes import entries_of
-from runtime.pipeline import Pipeline, drain
-from runtime.rebuild.command import verify_live
-from runtime.rebuild.run import Task
+from tests.integration.by_hand import Hand
 from tests.integration.conftest import WRITE_KEY, Roundtrip
 from tests.integration.delivering import Bench, delivering, worker
 from tests.integration.destination import Destination
-from tests.keys import KEYS, said
+from tests.keys import said
 from tests.servers import wait_until
 
 HERE = Path(__file__).parent
@@ -152,29 +144,6 @@ def declared(**phone: Any) -> Workspace:
     )
 
 
-class Hand:
-    """Rows appended and taken in by hand, by a clock of the test's own."""
-
-    def __init__(self, engine: Engine, database: str, definitions: Definitions) -> None:
-        self.engine, self.database, self.definitions = engine, database, definitions
-
-    def say(self, at: int, *calls: dict[str, Any], outcomes: Sequence[Outcome] = ()) -> None:
-        entries: list[Entry] = entries_of(outcomes)
-        for call in calls:
-            [record] = parse_call("app", call["type"], json.dumps(call).encode(), at)
-            entries.append(entry_of(record))
-        with self.engine.begin() as connection:
-            append(connection, entries, advance_to=at)
-        self.drain()
-
-    def drain(self) -> None:
-        while drain(Pipeline(self.engine, self.definitions), 2**62):
-            pass
-
-    def requested(self) -> list[Outbound]:
-        return [msgspec.convert(one, Outbound) for one in said(self.database, "outbound.requested")]
-
-
 def lit(n: int, at: int) -> dict[str, Any]:
     return {"type": "track", "messageId": f"lit-{n}-{at}", "userId": f"u-{n}", "event": "Lamp Lit"}
 
@@ -213,9 +182,7 @@ def test_a_rebuild_knows_whom_a_channel_reached_and_what_waits(
             outcomes=[outcome(one, "suppressed", morning) for one in late],
         )
         assert hand.requested() == first
-        task = Task(database, KEYS, tmp_path / "rebuild", jobs=1, range_rows=7)
-        verify = lambda: verify_live(engine, task, definitions, lambda at, goal: None)  # noqa: E731
-        assert [one for one in verify().tables if not one.equal] == []
+        assert hand.differing(tmp_path / "rebuild") == []
 
         hand.say(morning, lit(5, morning))
         again = hand.requested()[len(first) :]
@@ -231,8 +198,8 @@ def test_a_rebuild_knows_whom_a_channel_reached_and_what_waits(
         hand.drain()
         said_then = hand.requested()[len(first) + len(again) :]
         assert len(said_then) == 6
-        assert {bool(one.suppressed) for one in said_then} == {True, False}
-        assert [one for one in verify().tables if not one.equal] == []
+        assert {bool(one.unsent) for one in said_then} == {True, False}
+        assert hand.differing(tmp_path / "rebuild") == []
         held = preview_connection(engine, "push", "user_id:u-0", {})
         assert "told of this person already" in held.why_not
 

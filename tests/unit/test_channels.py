@@ -120,7 +120,7 @@ class World:
         fresh = self.memory.entries[self._seen :]
         self._seen = len(self.memory.entries)
         for entry in fresh:
-            if entry.topic == "outbound.requested" and not _requested(entry.state).suppressed:
+            if entry.topic == "outbound.requested" and not _requested(entry.state).unsent:
                 self.requested.append(_requested(entry.state))
             elif entry.topic == "outbound.suppressed":
                 self.suppressed[entry.stream_id] = msgspec.json.decode(entry.state)["reason"]
