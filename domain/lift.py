@@ -39,7 +39,7 @@ def lift_of(treated: Group, holdout: Group) -> Lift | None:
     difference = treated.rate - holdout.rate
     down = sqrt((treated.rate - low_t) ** 2 + (high_h - holdout.rate) ** 2)
     up = sqrt((high_t - treated.rate) ** 2 + (holdout.rate - low_h) ** 2)
-    return Lift(difference, difference - down, difference + up)
+    return Lift(difference, max(difference - down, -1.0), min(difference + up, 1.0))
 
 
 def _wilson(group: Group) -> tuple[float, float]:

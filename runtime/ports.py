@@ -60,9 +60,11 @@ class Ports:
     as they were at a place in the log, `timeline` a page of their records, `attribute` all that was said of one of
     their attributes; these raise `NobodyError` where that is nobody. `trace` gives the circle of an outbound record or
     a position, and raises `TraceError`. `loops` says how each loop does, `lift` what one is good for, which raises
-    `LoopError`. `erase` asks that somebody be erased, and gives the erasure's id, by which `certificate` says what has
-    been done of it; both raise `EraseError`. `unmerge` asks that they be two, and gives the request's id, by which
-    `unmerged` says what was done; both raise `UnmergeError`."""
+    `LoopError`. `audiences` names them, `members` gives a page of one, after a profile, and `explain` says why somebody
+    is in one, now or at a place; both raise `NobodyError`. `erase` asks that somebody be erased, and gives the
+    erasure's id, by which `certificate` says what has been done of it; both raise `EraseError`.
+    `unmerge` asks that they be two, and gives the request's id, by which `unmerged` says what was done; both raise
+    `UnmergeError`."""
 
     append: Callable[[Sequence[Entry]], Awaitable[Sequence[Appended]]]
     workspace: Callable[[], WorkspaceView]
@@ -78,6 +80,9 @@ class Ports:
     trace: Callable[[str], Awaitable[dict[str, Any]]]
     loops: Callable[[], Awaitable[dict[str, Any]]]
     lift: Callable[[str], Awaitable[dict[str, Any]]]
+    audiences: Callable[[], Awaitable[dict[str, Any]]]
+    members: Callable[[str, str, int], Awaitable[dict[str, Any]]]
+    explain: Callable[[str, str, str | None], Awaitable[dict[str, Any]]]
     erase: Callable[[str], Awaitable[str]]
     certificate: Callable[[str], Awaitable[dict[str, Any]]]
     unmerge: Callable[[str, str], Awaitable[str]]

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from adapters.log.read import time_before
 from adapters.projections.checkpoint import read_checkpoint
 from domain.mirrors import attributes_of
-from domain.profiles import nodes
+from domain.profiles import Profile, nodes
 from domain.records import dig, node_id
 from runtime.log_tail import place_of
 from runtime.past import ChangeOf, folded, past_of
 from runtime.pipeline import CHECKPOINT
 from runtime.profiles import NobodyError, identifier_of, person_of, shown_profile
+from runtime.rebuild.plans import Plans
 from runtime.times import written
 
 _body = msgspec.json.Decoder().decode
+
+
+class Then(NamedTuple):
+    """A person at a position, the log's time then (microseconds), and the plans that were in force up to it."""
+
+    position: int
+    now: int
+    profile: Profile
+    plans: Plans
 
 
 def show_profile_then(engine: Engine, said: str, place: str, change_of: ChangeOf) -> dict[str, Any]:
@@ -27,19 +37,27 @@ def show_profile_then(engine: Engine, said: str, place: str, change_of: ChangeOf
 
     Raises `NobodyError`, `PlaceError` and `TooMuchPastError`.
     """
-    node = node_id(identifier_of(said))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        asked = place_of(connection, place) - (0 if place.isdecimal() else 1)
-        position = min(asked, read_checkpoint(connection, CHECKPOINT))
-        past = past_of(connection, node, position, change_of)
-        fold = folded(connection, past, position)
-        now = time_before(connection, position + 1)
+        then = person_then(connection, said, place, change_of)
+    compiled = then.plans.at(then.position + 1).audiences
+    traits = compiled.values(compiled.traits, then.profile.conditions, then.now)
+    return {"position": then.position, "at": written(then.now), **shown_profile(then.profile, traits)}
+
+
+def person_then(connection: Connection, said: str, place: str, change_of: ChangeOf) -> Then:
+    """The profile of whoever `KIND:VALUE` names, at a position or right before a time.
+
+    Raises `NobodyError`, `PlaceError` and `TooMuchPastError`.
+    """
+    node = node_id(identifier_of(said))
+    asked = place_of(connection, place) - (0 if place.isdecimal() else 1)
+    position = min(asked, read_checkpoint(connection, CHECKPOINT))
+    past = past_of(connection, node, position, change_of)
+    fold = folded(connection, past, position)
     profile = fold.profiles.get(fold.state.graph.get(node, ""))
     if profile is None:
         raise NobodyError(f"nobody was known by this identifier at position {position:,}")
-    compiled = past.plans.at(position + 1).audiences
-    traits = compiled.values(compiled.traits, profile.conditions, now)
-    return {"position": position, "at": written(now), **shown_profile(profile, traits)}
+    return Then(position, time_before(connection, position + 1), profile, past.plans)
 
 
 def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from adapters.bus.connection import connect
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
+from runtime.audiences.shown import show_audiences, show_explained, show_members
 from runtime.definitions import open_definitions
 from runtime.engines import Engines
 from runtime.erase import certificate, parse_identifier, request_erasure
@@ -120,6 +121,19 @@ class _Door:
 
     async def trace(self, which: str) -> dict[str, Any]:
         return await self._asking(lambda said: trace(self._engine, said), which)
+
+    async def audiences(self) -> dict[str, Any]:
+        return await self._asking(show_audiences, self._engine)
+
+    async def members(self, name: str, after: str, limit: int) -> dict[str, Any]:
+        return await self._asking(lambda said: show_members(self._engine, said, after, limit), name)
+
+    async def explain(self, name: str, who: str, place: str | None) -> dict[str, Any]:
+        return await self._asking(lambda said: self._explain(name, said, place), who)
+
+    def _explain(self, name: str, who: str, place: str | None) -> dict[str, Any]:
+        with open_definitions(self._url) as definitions:
+            return show_explained(self._engine, name, who, place, definitions.change_of)
 
     async def loops(self) -> dict[str, Any]:
         return await self._asking(measure_loops, self._engine)
@@ -233,6 +247,9 @@ async def run_serve(
         trace=door.trace,
         loops=door.loops,
         lift=door.lift,
+        audiences=door.audiences,
+        members=door.members,
+        explain=door.explain,
         erase=door.erase,
         certificate=door.certificate,
         unmerge=door.unmerge,

@@ -22,7 +22,7 @@ from domain.audiences.definition import Audience, AudienceName
 from domain.audiences.durations import parse_duration
 from domain.audiences.explanation import Clause
 from runtime.audiences.bulk import history_now
-from runtime.audiences.explain import explain_membership
+from runtime.audiences.explain import explain_membership, explain_membership_then
 from runtime.audiences.export import Format, export_members
 from runtime.audiences.membership_log import members_at, sizes
 from runtime.audiences.preview import preview_audiences
@@ -145,11 +145,17 @@ def members(
 def explain(
     name: Annotated[str, typer.Argument(help="The audience.")],
     person: Annotated[str, typer.Argument(metavar="KIND:VALUE", help="Whom, as user_id:u-17.")],
+    as_of: AsOf = None,
 ) -> None:
     """Why somebody is in an audience or not: each clause, its value, the records behind it, what would change it."""
     with _roundtrip("audience explain") as at:
-        found = explain_membership(at.engine, name, person)
-    verdict = "is in" if found.clause.holds else "is not in"
+        if as_of is None:
+            found, holds, not_so = explain_membership(at.engine, name, person), "is in", "is not in"
+        else:
+            change_of = at.definitions.change_of
+            found = explain_membership_then(at.engine, name, person, as_of, change_of)
+            holds, not_so = "was in", "was not in"
+    verdict = holds if found.clause.holds else not_so
     typer.echo(f"{person} {verdict} '{name}' as of position {found.position}")
     for line in _lines(found.clause):
         typer.echo(line)

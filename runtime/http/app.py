@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from feeds.feed import FeedError
 from runtime.errors import TryAgainError
 from runtime.http.admin import admin_routes
+from runtime.http.audiences import audience_routes
 from runtime.http.cross_origin import CrossOrigin
 from runtime.http.erasures import erasure_routes
 from runtime.http.loops import loop_routes
@@ -46,6 +47,7 @@ def create_app(ports: Ports) -> ASGIApp:
             *erasure_routes(ports),
             *loop_routes(ports),
             *unmerge_routes(ports),
+            *audience_routes(ports),
             *contract_routes(),
         ],
         exception_handlers={

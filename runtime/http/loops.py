@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from runtime.errors import LoopError
 from runtime.http.admin import guarded
-from runtime.http.problems import problem
+from runtime.http.answering import answered
 from runtime.ports import Ports
 
 
@@ -17,14 +15,10 @@ def loop_routes(ports: Ports) -> list[Route]:
     """With the API token only."""
 
     async def loops(request: Request) -> Response:
-        return Response(msgspec.json.encode(await ports.loops()), 200, media_type="application/json")
+        return await answered(request, ports.loops())
 
     async def lift(request: Request) -> Response:
-        try:
-            found = await ports.lift(request.path_params["name"])
-        except LoopError as error:
-            return problem(request, 404, str(error))
-        return Response(msgspec.json.encode(found), 200, media_type="application/json")
+        return await answered(request, ports.lift(request.path_params["name"]))
 
     return [
         Route("/v1/loops", guarded(ports, loops), methods=["GET"]),

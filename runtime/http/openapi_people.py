@@ -91,6 +91,49 @@ def people_paths() -> dict[str, Any]:
                 },
             },
         },
+        "/v1/audiences": {
+            "get": {
+                "summary": "Every declared audience with its size",
+                "security": API_TOKEN,
+                "responses": {
+                    "200": answer("by name, as of a position", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    **unavailable,
+                },
+            },
+        },
+        "/v1/audiences/{name}/members": {
+            "parameters": path_value("name"),
+            "get": {
+                "summary": "Who is in an audience now",
+                "security": API_TOKEN,
+                "parameters": [query_value("after", TEXT | {"format": "uuid"}), query_value("limit", number)],
+                "responses": {
+                    "200": answer("a page of members; `next` is `after` of the page after it", OBJECT),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no such audience"),
+                    "422": problem("no profile's id, or a number out of range"),
+                    **unavailable,
+                },
+            },
+        },
+        "/v1/audiences/{name}/explain": {
+            "parameters": path_value("name"),
+            "get": {
+                "summary": "Why somebody is in an audience or not, now or as of a position or a time",
+                "security": API_TOKEN,
+                "parameters": [query_value("who", TEXT) | {"required": True}, query_value("as_of", TEXT)],
+                "responses": {
+                    "200": answer(
+                        "each clause, its value, the records behind it, what would change it", OBJECT
+                    ),
+                    "401": problem(UNAUTHORIZED),
+                    "404": problem("no such audience, or nobody is known by this identifier"),
+                    "422": problem("nobody is named, no position and no time, or too many records"),
+                    **unavailable,
+                },
+            },
+        },
         "/v1/loops": {
             "get": {
                 "summary": "How each loop does, hop by hop",

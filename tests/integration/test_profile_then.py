@@ -14,6 +14,7 @@ from adapters.log.append import append
 from adapters.projections.subjects import index_subjects
 from domain.records import Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
+from runtime.audiences.explain import Explained, explain_membership, explain_membership_then
 from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.log_tail import PlaceError
 from runtime.pipeline import Pipeline, drain
@@ -92,12 +93,18 @@ def everybody(engine: Engine) -> dict[str, dict[str, Any]]:
     return found
 
 
+def explained(engine: Engine, people: dict[str, Any]) -> dict[str, Explained]:
+    """Why each of these is in the audience that goes by time, or not."""
+    return {who: explain_membership(engine, "lapsed", who) for who in people}
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_somebody_was_is_what_the_pipeline_said_then(
     seed: int, engine: Engine, definitions: Definitions
 ) -> None:
     random, at, number = Random(seed), 1_000 * HOUR, 0
     then: list[dict[str, dict[str, Any]]] = []
+    why: list[dict[str, Any]] = []
     for turn in range(18):
         if turn in (0, 7, 13):
             apply_workspace(engine, definitions, WORKSPACES[turn // 6])
@@ -110,6 +117,7 @@ def test_who_somebody_was_is_what_the_pipeline_said_then(
             append(connection, several, advance_to=at)
         drain(Pipeline(engine, definitions), 2**62)
         then.append(everybody(engine))
+        why.append(explained(engine, then[-1]))
         if random.random() < 0.4:
             with engine.begin() as connection:
                 index_subjects(connection)
@@ -123,6 +131,10 @@ def test_who_somebody_was_is_what_the_pipeline_said_then(
             found = show_profile_then(engine, who, str(shown["position"]), definitions.change_of)
             found.pop("at")
             assert found == shown
+    for people, clauses in zip(then, why, strict=True):
+        for who, clause in clauses.items():
+            place = str(people[who]["position"])
+            assert explain_membership_then(engine, "lapsed", who, place, definitions.change_of) == clause
     with pytest.raises(NobodyError, match="nobody was known by this identifier at position 1"):
         show_profile_then(engine, next(iter(then[0])), "1", definitions.change_of)
     with pytest.raises(PlaceError, match="'soon' is neither a position nor a time"):

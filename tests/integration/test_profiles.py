@@ -125,6 +125,40 @@ def test_a_row_is_traced_to_what_followed_from_it_by_the_api(roundtrip: Roundtri
     assert roundtrip.http.get(f"/v1/trace/{place}").status_code == 401
 
 
+def test_audiences_say_who_is_in_them_and_why(roundtrip: Roundtrip) -> None:
+    run = uuid4().hex
+    buy = {"type": "track", "event": "Order Completed"}
+    send(roundtrip, *({**buy, "messageId": f"{n}-{run}", "userId": f"{n}-{run}"} for n in range(3)))
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+
+    def got(path: str, status: int = 200) -> Any:
+        answer = roundtrip.http.get(f"/v1/audiences{path}", headers=token)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    buyers = got("")["audiences"]["buyers"]["members"]
+    assert buyers >= 3
+    found, after = [], ""
+    while True:
+        page = got(f"/buyers/members?limit=2{after}")
+        found += [one["profile"] for one in page["members"]]
+        if "next" not in page:
+            break
+        after = f"&after={page['next']}"
+    assert len(found) == len(set(found)) == got("")["audiences"]["buyers"]["members"]
+    person = ask(roundtrip, f"user_id:0-{run}").json()
+    assert person["profile"] in found
+    why = got(f"/buyers/explain?who=user_id:0-{run}")
+    assert why["member"] is True
+    assert why["why"]["because"] == [person["created"]]
+    assert got(f"/buyers/explain?who=user_id:0-{run}&as_of={person['created']}")["why"] == why["why"]
+    assert got(f"/buyers/explain?who=user_id:0-{run}&as_of={person['created'] - 1}", 404)["status"] == 404
+    assert "declared are" in got("/nobodys/members", 404)["detail"]
+    assert got("/buyers/members?after=x", 422)["errors"][0]["pointer"] == "/after"
+    assert got("/buyers/explain", 422)["errors"][0]["pointer"] == "/who"
+    assert roundtrip.http.get("/v1/audiences").status_code == 401
+
+
 def command(roundtrip: Roundtrip, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     said = subprocess.run(
         [sys.executable, "-m", "runtime.cli", "profile", *words],

@@ -7,6 +7,7 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from runtime.http.admin import admin_routes
+from runtime.http.audiences import audience_routes
 from runtime.http.erasures import erasure_routes
 from runtime.http.loops import loop_routes
 from runtime.http.mparticle import mparticle_routes
@@ -29,6 +30,7 @@ def test_every_route_is_in_the_document() -> None:
         *erasure_routes(ports),
         *loop_routes(ports),
         *unmerge_routes(ports),
+        *audience_routes(ports),
         *contract_routes(),
     ]
     served = {(r.path_format, m.lower()) for r in routes for m in (r.methods or ()) if m != "HEAD"}
