@@ -14,6 +14,7 @@ from adapters.connectors.connector import Connector, ConnectorConfig
 from adapters.transports.transport import open_transport
 from domain.outbound import Change, Outbound, Outcome
 from runtime.delivery.attempts import Delivery, Destination
+from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
 from runtime.delivery.lease import Lease
 from tests.integration.delivering import everybody
@@ -39,14 +40,19 @@ def event(name: str, properties: dict[str, Any], **fields: Any) -> Outbound:
     return structs.replace(record_of_it, event=name, occurred_at=now, properties=properties)
 
 
-def send(connector: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> list[Outcome]:
+def send(
+    connector: Connector,
+    config: ConnectorConfig,
+    records: Sequence[Outbound],
+    consented: Consented = everybody,
+) -> list[Outcome]:
     """The outcomes of one batch, in the records' order."""
     connector.check(config)
 
     async def run() -> list[Outcome]:
         async with open_transport(connector, config, 4, allow_private=True) as transport:
             lease = Lease(time.monotonic(), 60)
-            to = Destination(connector, config, transport, everybody, Gate("out"))
+            to = Destination(connector, config, transport, consented, Gate("out"))
             return await Delivery(to, lease, asyncio.Event(), False).run(records)
 
     return asyncio.run(run())

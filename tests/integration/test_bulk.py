@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
 from runtime.scheduled.connections import begin_due_runs
-from tests.integration.importing import Command
+from tests.integration.importing import Command, running_command
 from tests.integration.sending import send
 from tests.keys import KEYS, said
+from tests.servers import wait_until
 
 HOUR = 3_600_000_000
 PEOPLE = 60
@@ -304,3 +305,57 @@ def test_a_run_begins_when_it_is_due_once_and_after_the_one_before(
             text("SELECT count(*) FROM checkpoint WHERE name LIKE 'running%'")
         ).scalar_one()
     assert left == 0
+
+
+def test_who_withdraws_consent_before_an_update_is_sent_is_taken_back_by_what_was_told(
+    tmp_path: Path,
+) -> None:
+    update = Outbound(
+        id=derive_id("update"),
+        connection="out",
+        batch="b-1",
+        profile="somebody",
+        audience="pros",
+        change="update",
+        fields={"user": "u-1", "score": 8, "city": "Berlin"},
+        cause=7,
+        purpose="ads",
+        run=7,
+        before={"score": 1, "city": None},
+    )
+
+    async def nobody(purpose: str, profiles: Sequence[str]) -> set[str]:
+        return set()
+
+    settings = OUT["settings"] | {"url": tmp_path.as_uri()}
+    [outcome] = send(files.CONNECTOR, ConnectorConfig("out", settings, {}), [update], nobody)
+    assert outcome.status == "delivered"
+    [row] = pyarrow.parquet.read_table(tmp_path / "out" / "7" / "b-1.parquet").to_pylist()
+    assert (row["change"], row["user"], row["score"]) == ("remove", "u-1", 1)
+    assert "city" not in row
+
+
+def test_the_scheduler_begins_runs_and_the_next_one_waits_for_outcomes(
+    database: str, engine: Engine, nats_url: str, tmp_path: Path
+) -> None:
+    nightly = OUT | {"fields": {"user": "identifier.user_id"}, "audience": "pros", "mode": "diff"}
+    declared = workspace().model_dump(exclude_unset=True, by_alias=True) | {
+        "clock": "wall",
+        "connections": {"nightly": nightly | {"schedule": "* * * * * *"}},
+    }
+    with open_definitions(database) as definitions:
+        apply_workspace(engine, definitions, Workspace.model_validate(declared))
+        shop = Shop(engine, definitions)
+        shop.say((1, {"plan": "pro"}), hours=1)
+
+        def runs(least: int) -> bool:
+            shop.drain()
+            return len(said(database, "connection.run")) >= least
+
+        with running_command(Command(database, nats_url, tmp_path), "schedule"):
+            wait_until(lambda: runs(1) and said(database, "outbound.requested"), "the first run", 60)
+            [first] = said(database, "connection.run")
+            deliver(database, shop, "nightly", tmp_path)
+            wait_until(lambda: runs(2), "the next one, once all has an outcome", 60)
+        assert said(database, "outbound.requested")[0]["fields"] == {"user": "u-1"}
+        assert said(database, "connection.run")[1]["due"] > first["due"]

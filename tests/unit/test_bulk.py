@@ -16,10 +16,12 @@ from domain.mapping import Mapped
 from domain.outbound import Outbound
 from domain.profiles import consented, decode_profile
 from domain.records import Entry, Identifier, derive_id, node_id
+from domain.replaying import again
 from domain.routing import Destination, fields_of
-from domain.runs import Run, batches_of
+from domain.runs import Run, batches_of, complete_entry
 from domain.state import Inbound, Plan
 from tests.unit.memory import HOUR, Memory, record, rows
+from tests.unit.test_rebuild import NIGHTLY, Cut, History
 from tests.unit.test_step import AUDIENCES, DEVICE, USER, USERS
 
 #: A device is one person's, so that what a destination holds can be told apart by it.
@@ -209,3 +211,39 @@ def test_events_are_gathered_as_they_were_and_sent_by_the_run_in_batches() -> No
     ]
     assert [one.id for one in sent] == [one.id for one in gathered]
     assert sent[0].batch == sent[1].batch != sent[2].batch
+
+
+def test_whoever_is_two_again_is_told_of_as_two_by_the_next_run() -> None:
+    records = [(HOUR, record("identify", [DEVICE], HOUR, traits={"plan": "pro"}))]
+    records += [(2 * HOUR, record("identify", [USER], 2 * HOUR, traits={"plan": "pro"}))]
+    records += [(3 * HOUR, record("identify", [USER, DEVICE], 3 * HOUR))]
+    ticks = [(hour * HOUR, None) for hour in (4, 5, 6)]
+    run = ("run", "nightly", None)
+    history = History(
+        rows(*records, *ticks),
+        [
+            (
+                0,
+                (
+                    "connection",
+                    "nightly",
+                    NIGHTLY | {"fields": {"user": "identifier.user_id", "device": "identifier.anonymous_id"}},
+                ),
+            ),
+            (3, run),
+            (5, run),
+        ],
+        [Cut(4, USER, DEVICE)],
+    )
+    told = [(one["change"], one["fields"], one.get("before")) for one in history.in_order().outbound()]
+    one, device, user = {"user": "ann", "device": "phone"}, {"device": "phone"}, {"user": "ann"}
+    assert told[0] == ("add", one, None)
+    assert sorted(told[1:], key=repr) == [("add", user, None), ("update", device, user)]
+
+
+def test_a_dead_letter_that_ends_a_run_is_sent_again_as_it_was() -> None:
+    entry = complete_entry(SNAPSHOT, Run("weekly", 7, HOUR), 3)
+    letter = msgspec.json.decode(entry.state, type=Outbound)
+    found = again(letter, None, {})
+    assert isinstance(found, Outbound)
+    assert (found.fields, found.run, found.id != letter.id) == ({"records": 3}, 7, True)

@@ -21,6 +21,7 @@ async def _only_ann(purpose: str, profiles: Sequence[str]) -> set[str]:
     [
         ("add", "push", {"bob"}),
         ("event", "push", {"bob"}),
+        ("update", "push", {"bob"}),
         ("remove", "push", set()),
         ("delete", "push", set()),
         ("event", "", set()),

@@ -50,7 +50,7 @@ _MAIL_WITH_TRAITS = _ADS | {
     "fields": {"email": "identifier.email", "user": "identifier.user_id", "buys": "trait.buys"},
     "requires": [],
 }
-_NIGHTLY = {
+NIGHTLY = {
     "connector": "files",
     "audience": "pros",
     "mode": "diff",
@@ -77,7 +77,7 @@ CHANGES = st.one_of(
         [("audience", "never_bought", None), ("connection", "ads", None), ("connection", "ads", _ADS)]
     ),
     # A connection that goes out by runs, and its runs.
-    st.sampled_from([("connection", "nightly", _NIGHTLY), *[("run", "nightly", None)] * 4]),
+    st.sampled_from([("connection", "nightly", NIGHTLY), *[("run", "nightly", None)] * 4]),
     st.sampled_from(
         [
             ("workspace", "w", {"identifiers": {"crm_id": {"limit": 1}}}),
