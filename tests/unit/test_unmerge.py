@@ -107,6 +107,15 @@ def test_who_is_not_one_person_is_not_unmerged_and_the_log_says_why() -> None:
     assert refused.reason == NOT_ONE
 
 
+def test_who_has_more_records_than_are_folded_again_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.rebuild.unmerge.RECORD_LIMIT", 2)
+    assert len(after(Cut(1, ANN, PHONE), LOGIN[0], LOGIN[2]).profiles) == 2
+    memory = after(Cut(2, ANN, PHONE), *LOGIN)
+    [refused] = [decode_refused(e.state) for e in memory.entries if e.topic == REFUSED]
+    assert "more than 2 records" in refused.reason
+    assert len(memory.profiles) == 1
+
+
 @pytest.mark.parametrize("kind", ["alias", "identify"])
 def test_destinations_are_told_the_difference(kind: RecordType) -> None:
     """Ann is in the ads by the address that the phone's identify call gave; without the phone she is not."""
