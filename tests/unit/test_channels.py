@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from domain.audiences.definition import Audience
 from domain.audiences.evaluation import compile_audiences
-from domain.channels import WAITING_LIMIT, Channel, Reached, capped, note_outcome
+from domain.channels import (
+    WAITING_LIMIT,
+    Channel,
+    Reached,
+    capped,
+    merge_reached,
+    note_outcome,
+    reached_apart,
+)
 from domain.forwarding import ForwardedEvent, Forwarding, Forwardings, choice
 from domain.mapping import Mapped
 from domain.outbound import Outbound, Outcome
@@ -343,3 +351,18 @@ def test_of_any_messages_and_outcomes_no_more_reach_a_person_than_the_caps_allow
     for at_most, within in caps:
         assert all(last - first >= within * HOUR for first, last in zip(times, times[at_most:], strict=False))
     assert len(reached.delivered) <= max(n for n, _ in caps)
+
+
+def test_who_was_taken_for_two_or_for_one_was_reached_as_often_as_both() -> None:
+    channel = Channel.model_validate({"cap": [{"at_most": 3, "within": "1d"}]})
+    both = merge_reached(Reached([("push", 7)], [NOON]), Reached([], [NOON - HOUR]))
+    assert (both.open, both.delivered) == ([("push", 7)], [NOON - HOUR, NOON])
+    assert capped("phone", channel, both, NOON)
+    for first in (True, False):
+        apart = reached_apart({"phone": both}, {}, first, NOON + HOUR)["phone"]
+        assert capped("phone", channel, apart, NOON + HOUR)
+        # What was open is closed for the one by its outcome, and has been for the other.
+        assert bool(apart.open) == first
+        note_outcome(channel, apart, ("push", 7), NOON + 2 * HOUR if first else None)
+        assert capped("phone", channel, apart, NOON + 2 * HOUR)
+        assert not capped("phone", channel, apart, NOON + 24 * HOUR)
