@@ -77,6 +77,8 @@ class Rules:
 
     def aliases(self, kinds: Mapping[str, Iterable[str]], feeds: Iterable[str]) -> list[Identifier]:
         """Declared kinds' values as the feeds may have called them before they were understood."""
+        if not self._custom:
+            return []
         return [
             Identifier(f"{feed}.{kind}", value)
             for kind, values in kinds.items()
@@ -130,7 +132,9 @@ def leader_of(record: Record, subject: str, rules: Rules) -> Identifier | None:
     """The identifier that a row's subject is, also by the name that its feed has for a declared kind; `None`
     where that names nobody, and the record is nobody's."""
     for identifier in rules.understood(record).identifiers:
-        names = (identifier, *rules.aliases({identifier.kind: (identifier.value,)}, (record.feed,)))
-        if any(node_id(name) == subject for name in names):
+        if node_id(identifier) == subject or any(
+            node_id(name) == subject
+            for name in rules.aliases({identifier.kind: (identifier.value,)}, (record.feed,))
+        ):
             return None if rules.blocked(identifier) else identifier
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import uvicorn
 import uvloop
 
 from adapters.bus.connection import connect
+from runtime.collector import spare_the_collector
 from runtime.engines import Engines
 from runtime.group_commit import GroupCommit
 from runtime.http.app import create_app
@@ -28,14 +28,6 @@ from runtime.settings import Settings
 from runtime.signals import stop_on_signals
 
 log = structlog.get_logger("serve")
-
-
-def spare_the_collector() -> None:
-    """What a request makes is gone by its end without the cycle collector, which by default would look at all
-    of it several times a batch: a fifth of the processor. What is there at the start is looked at no more."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 def serve(settings: Settings, engines: Engines, http_only: bool = False) -> None:

@@ -122,7 +122,7 @@ class CompiledAudiences:
                     touched = (*touched, *names)
             elif leaf.fold(state, event):
                 touched = (*touched, *names)
-        return self.in_order(touched) if len(listening) > 1 else touched
+        return self.in_order(touched) if touched and len(listening) > 1 else touched
 
     @property
     def leaves(self) -> Mapping[str, Leaf]:

@@ -14,7 +14,9 @@ _MICRO: Final = 1_000_000
 
 def micro(value: float) -> int:
     """A value in millionths, rounded half away from zero as SQL rounds, so that sums are exact."""
-    return int(Decimal(float(value) * _MICRO).to_integral_value(ROUND_HALF_UP))
+    scaled = float(value) * _MICRO
+    # Nearly every amount: whole already.
+    return int(scaled) if scaled.is_integer() else int(Decimal(scaled).to_integral_value(ROUND_HALF_UP))
 
 
 class CountLeaf:

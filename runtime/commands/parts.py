@@ -22,9 +22,11 @@ def serve(http_only: Annotated[bool, typer.Option("--http-only", hidden=True)] =
 def pipeline() -> None:
     """Run the pipeline: identity, profiles, audiences, routing. One leads, further ones stand by."""
     from runtime.beside import read_beside
+    from runtime.collector import spare_the_collector
     from runtime.definitions import open_definitions
     from runtime.pipeline import run_pipeline
 
+    spare_the_collector()
     _, engines = external()
     stop = stop_signal()
     with database_of(engines, "pipeline") as database, open_definitions(engines.database_url) as definitions:
@@ -48,8 +50,10 @@ def deliver(
     ] = None,
 ) -> None:
     """Run the delivery workers: outbound batches to the destinations."""
+    from runtime.collector import spare_the_collector
     from runtime.deliver import deliver_until_stopped
 
+    spare_the_collector()
     settings, engines = external()
     with database_of(engines, "deliver") as database:
         uvloop.run(
