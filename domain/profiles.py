@@ -96,6 +96,25 @@ _order = msgspec.json.Encoder(order="deterministic").encode
 decode_profile = msgspec.msgpack.Decoder(Profile).decode
 
 
+class _Consents(msgspec.Struct, array_like=True):
+    """A profile as far as its consent; what stands before is passed over, and what follows is left."""
+
+    id: msgspec.Raw
+    created: msgspec.Raw
+    latest: msgspec.Raw
+    identifiers: msgspec.Raw = msgspec.Raw()
+    attributes: msgspec.Raw = msgspec.Raw()
+    consent: dict[str, Consent] = {}
+
+
+_consents = msgspec.msgpack.Decoder(_Consents).decode
+
+
+def decode_consent(state: bytes) -> dict[str, Consent]:
+    """The consent alone of an encoded profile."""
+    return _consents(state).consent
+
+
 def add_identifiers(profile: Profile, identifiers: Iterable[Identifier], position: int) -> bool:
     """Adds what was not known; true when there was something."""
     new = False
@@ -153,9 +172,14 @@ def leave_unsaid(profile: Profile, connection: str, *fields: dict[str, Any]) -> 
 
 def consented(profile: Profile, purpose: str) -> bool:
     """Whether the person has said yes to this purpose; a connection without purpose needs no yes."""
+    return given(profile.consent, purpose)
+
+
+def given(consent: Mapping[str, Consent], purpose: str) -> bool:
+    """As `consented`, of somebody's consent alone."""
     if not purpose:
         return True
-    held = profile.consent.get(purpose)
+    held = consent.get(purpose)
     return held is not None and held.given
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 from adapters.log.read import read_head
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.outbound import count_by_status
-from adapters.projections.people import load_graph, load_profiles
-from domain.profiles import consented
+from adapters.projections.people import load_consent, load_graph
+from domain.profiles import given
 from runtime.effect import standing
 
 READERS = ("pipeline", "relay")
@@ -45,5 +45,5 @@ def who_consents(engine: Engine, purpose: str, profiles: Collection[str]) -> set
     with engine.connect() as connection:
         # A profile's id is a node of the graph, which leads to whatever that profile has become by merging.
         now = load_graph(connection, profiles)
-        loaded = load_profiles(connection, set(now.values()))
-    return {asked for asked, id in now.items() if id in loaded and consented(loaded[id], purpose)}
+        consent = load_consent(connection, set(now.values()))
+    return {asked for asked, id in now.items() if id in consent and given(consent[id], purpose)}

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
-from domain.profiles import Profile, decode_profile, encode_profile
+from domain.profiles import Consent, Profile, decode_consent, decode_profile, encode_profile
 from domain.state import MembershipChange, Outcome, State
 
 #: What profiles are sealed for: their table. Equal profiles are equal bytes, so that digests can be compared.
@@ -57,6 +57,15 @@ def load_graph(connection: Connection, nodes: Collection[str]) -> dict[str, str]
 
 def load_profiles(connection: Connection, ids: Collection[str]) -> dict[str, Profile]:
     """The profiles with these ids, as far as they exist."""
+    return {profile: decode_profile(state) for profile, state in _states(connection, ids).items()}
+
+
+def load_consent(connection: Connection, ids: Collection[str]) -> dict[str, dict[str, Consent]]:
+    """Purpose → consent of the profiles with these ids, as far as they exist."""
+    return {profile: decode_consent(state) for profile, state in _states(connection, ids).items()}
+
+
+def _states(connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
     if not ids:
         return {}
     with driver_of(connection).cursor(binary=True) as cursor:
@@ -64,8 +73,7 @@ def load_profiles(connection: Connection, ids: Collection[str]) -> dict[str, Pro
             "SELECT profile::text, state FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(ids),)
         )
         sealed = dict(cursor.fetchall())
-        opened = keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
-    return {profile: decode_profile(state) for profile, state in opened.items()}
+        return keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
 
 
 def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:
