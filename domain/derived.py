@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from domain.batches import Batches
 from domain.messages import (
     MembershipChanged,
     MergeRefused,
@@ -108,29 +109,19 @@ def outbound(routed: Iterable[tuple[int, str, Routed]]) -> Iterator[Entry]:
     ordered = sorted(routed, key=lambda item: (item[2].destination.connection, item[0]))
     times: Counter[tuple[str, ...]] = Counter()
     for connection, items in groupby(ordered, key=lambda item: item[2].destination.connection):
-        batch, in_batch = "", 0
+        batches: Batches | None = None
         unsent: list[Entry] = []
         for cause, profile, decision in items:
-            destination = decision.destination
             change = (connection, profile, decision.change, str(cause))
             times[change] += 1
             identity = derive_id("outbound", *change, str(times[change]))
-            if not decision.unsent:
-                if not batch or in_batch == destination.max_batch:
-                    batch, in_batch = derive_id("batch", identity), 0
-                in_batch += 1
-            body = _outbound(
-                identity,
-                derive_id("batch", identity) if decision.unsent else batch,
-                profile,
-                decision,
-                cause,
-            )
-            entry = Entry(identity, 1, "outbound.requested", profile, _encode(body))
             if decision.unsent:
+                body = _outbound(identity, derive_id("batch", identity), profile, decision, cause)
+                entry = Entry(identity, 1, "outbound.requested", profile, _encode(body))
                 unsent += (entry, _ended(body, decision.ends))
             else:
-                yield entry
+                batches = batches or Batches(decision.destination.max_batch)
+                yield batches.add(_outbound(identity, "", profile, decision, cause))
         yield from unsent
 
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from domain.batches import Batches
 from domain.outbound import Outbound
 from domain.records import Entry, derive_id
 from domain.routing import Destination
@@ -67,11 +68,6 @@ def complete_entry(destination: Destination, run: Run, records: int) -> Entry:
 
 
 def batches_of(gathered: list[Outbound], size: int, run: Run) -> list[Entry]:
-    """The outbound records of events that were gathered, formed into batches of this size in their order."""
-    entries, batch = [], ""
-    for number, one in enumerate(gathered):
-        if number % size == 0:
-            batch = derive_id("batch", one.id)
-        body = msgspec.structs.replace(one, batch=batch, run=run.position)
-        entries.append(Entry(one.id, 1, "outbound.requested", one.profile, _encode(body)))
-    return entries
+    """The outbound records of events that were gathered, formed into batches of at most this size in their order."""
+    batches = Batches(size)
+    return [batches.add(msgspec.structs.replace(one, run=run.position)) for one in gathered]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any, Final
 
 import msgspec
@@ -124,11 +124,17 @@ def _read(engine: Engine, position: int) -> list[Row]:
     with engine.connect() as connection:
         rows = read_rows(connection, position, BATCH_ROWS)
         while len(rows) >= BATCH_ROWS and rows[-1].topic == "outbound.requested":
-            more = read_rows(connection, rows[-1].position, 1)
-            if not more or _batch_of(more[0]) != _batch_of(rows[-1]):
+            more = read_rows(connection, rows[-1].position, BATCH_ROWS)
+            same = _beginning(more, _batch_of(rows[-1]))
+            rows += same
+            if not same or len(same) < len(more):
                 break
-            rows += more
     return rows
+
+
+def _beginning(rows: list[Row], batch: str) -> list[Row]:
+    """The rows of this batch that they begin with."""
+    return list(takewhile(lambda row: _batch_of(row) == batch, rows))
 
 
 def _batch_of(row: Row) -> str:

@@ -14,10 +14,11 @@ from adapters.log.append import append
 from adapters.log.read import driver_of, read_head, read_positions
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
+from domain.batches import Batches
 from domain.channels import Reached, capped
 from domain.outbound import Outbound
 from domain.profiles import Profile
-from domain.records import Entry, derive_id
+from domain.records import Entry
 from domain.replaying import ERASED, again
 from domain.workspace import Workspace
 from runtime.deliveries import DeliveryError, Listed, list_deliveries
@@ -111,10 +112,6 @@ def _entries(workspace: Workspace | None, records: Sequence[Outbound]) -> list[E
             raise DeliveryError(
                 f"connection '{name}' is not declared any more; nobody would send its letters"
             )
-        size, batch = connector(declared[name].connector).max_batch, ""
-        for number, one in enumerate(several):
-            if number % size == 0:
-                batch = derive_id("batch", one.id)
-            body = msgspec.structs.replace(one, batch=batch)
-            entries.append(Entry(one.id, 1, "outbound.requested", one.profile, _encode(body)))
+        batches = Batches(connector(declared[name].connector).max_batch)
+        entries += [batches.add(one) for one in several]
     return entries

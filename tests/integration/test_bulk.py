@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 from adapters.connectors import files
 from adapters.connectors.connector import ConnectorConfig
 from adapters.log.append import append
+from domain.batches import Batches
 from domain.outbound import Outbound
 from domain.records import Entry, Identifier, Record, derive_id, entry_of
 from domain.workspace import Workspace
@@ -26,6 +27,7 @@ from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
+from runtime.relay import _outbound_messages, _read
 from runtime.scheduled.connections import begin_due_runs
 from tests.integration.importing import Command, running_command
 from tests.integration.sending import send
@@ -359,3 +361,31 @@ def test_the_scheduler_begins_runs_and_the_next_one_waits_for_outcomes(
             wait_until(lambda: runs(2), "the next one, once all has an outcome", 60)
         assert said(database, "outbound.requested")[0]["fields"] == {"user": "u-1"}
         assert said(database, "connection.run")[1]["due"] > first["due"]
+
+
+def test_a_runs_largest_batch_is_one_message(engine: Engine) -> None:
+    batches = Batches(files.MAX_BATCH)
+    one = Outbound(
+        id="",
+        connection="nightly",
+        batch="",
+        profile="",
+        audience="pros",
+        change="add",
+        fields={"user": "u"},
+        cause=1,
+    )
+    rows = [
+        batches.add(msgspec.structs.replace(one, id=derive_id("r", str(n)), profile=derive_id("p", str(n))))
+        for n in range(files.MAX_BATCH + 3)
+    ]
+    with engine.begin() as connection:
+        append(connection, rows)
+    read, position = [], 0
+    while page := _read(engine, position):
+        read.append(page)
+        position = page[-1].position
+    with engine.connect() as connection:
+        messages = [message for page in read for message in _outbound_messages(connection, page)]
+    assert [len(msgspec.json.decode(message.payload)) for message in messages] == [files.MAX_BATCH, 3]
+    assert len(messages[0].payload) < 8_000_000

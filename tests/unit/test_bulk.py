@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -247,3 +248,19 @@ def test_a_dead_letter_that_ends_a_run_is_sent_again_as_it_was() -> None:
     found = again(letter, None, {})
     assert isinstance(found, Outbound)
     assert (found.fields, found.run, found.id != letter.id) == ({"records": 3}, 7, True)
+
+
+def test_a_batch_is_no_larger_than_a_message_may_be() -> None:
+    there = memory()
+    there.take_in(rows((HOUR, record("identify", [USER, DEVICE], HOUR, consent={"push": True}))))
+    there.take_in(rows((HOUR, record("track", [DEVICE], HOUR, name="E")), first=2))
+    [entry] = [e for e in there.entries if e.topic == "gathered.events"]
+    one = msgspec.json.decode(entry.state, type=Outbound)
+    large = [
+        msgspec.structs.replace(one, id=derive_id(str(n)), properties={"text": "x" * 1_500_000})
+        for n in range(5)
+    ]
+    sent = requested(batches_of(large, 10_000, Run("events", 3, HOUR)), "events")
+    assert [one.id for one in sent] == [one.id for one in large]
+    sizes = Counter(one.batch for one in sent)
+    assert list(sizes.values()) == [2, 2, 1]
