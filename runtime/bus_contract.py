@@ -54,8 +54,8 @@ Body = type | Anything | Any
 
 
 class Channel(NamedTuple):
-    """A subject, with its variable tokens in braces, what its messages hold, and whether we `send` it or
-    `receive` it."""
+    """A subject, with its variable tokens in braces, the stream that keeps its messages, if one does, what they hold,
+    and whether we `send` it or `receive` it."""
 
     address: str
     stream: str
@@ -122,6 +122,12 @@ CHANNELS: Final = (
     Channel("roundtrip.profile.created", _LOG, ProfileCreated, "somebody was seen first"),
     Channel("roundtrip.profile.merged", _LOG, ProfileMerged, "two profiles are one person"),
     Channel("roundtrip.profile.unmerged", _LOG, ProfileUnmerged, "a profile was another person after all"),
+    Channel(
+        "roundtrip.loop.{loop}",
+        "",
+        Anything("LoopMeasured", "A loop's hops as `GET /v1/loops` has them, as of a position."),
+        "how a loop does has changed",
+    ),
     Channel("roundtrip.out.{connection}", "ROUNDTRIP_OUT", list[Outbound], "a batch for a connector worker"),
     Channel("roundtrip.outcome.{connection}", _IN, list[Outcome], "what became of it", "receive"),
     Channel(
@@ -138,7 +144,7 @@ _HEADERS: Final[Schema] = {
     "properties": {
         "ce-specversion": {"const": "1.0"},
         "ce-id": {"type": "string", "description": "A row's position, or a batch's id: tells duplicates."},
-        "ce-source": {"enum": ["/roundtrip/log", "/roundtrip/routing"]},
+        "ce-source": {"enum": ["/roundtrip/log", "/roundtrip/routing", "/roundtrip/loops"]},
         "ce-type": {"type": "string"},
         "ce-time": {"type": "string", "format": "date-time", "description": "The log's time."},
         "ce-subject": {"type": "string", "description": "Whose data it is, as a pseudonym."},
@@ -160,7 +166,7 @@ def asyncapi() -> Schema:
         )
         channels[name] = {
             "address": channel.address,
-            "description": f"{channel.what}; stream {channel.stream}",
+            "description": f"{channel.what}; {f'stream {channel.stream}' if channel.stream else 'kept by no stream'}",
             "messages": {title: {"$ref": f"#/components/messages/{title}"}},
         } | _parameters(channel.address)
         operations[f"{channel.action}_{name}"] = {

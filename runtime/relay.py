@@ -31,6 +31,7 @@ from domain.erasure import ERASED, decode_erased
 from domain.outbound import Outbound
 from domain.records import Row
 from runtime.failpoints import failpoint
+from runtime.loop_telling import tell_loops
 from runtime.signals import stop_on_signals
 
 CHECKPOINT: Final = "relay"
@@ -59,7 +60,11 @@ async def relay_until_stopped(engine: Engine, nats_url: str, replicas: int = 1) 
                 return
         bus = await connect(nats_url, "roundtrip relay")
         try:
-            await run_relay(engine, bus.jetstream(), stop, replicas)
+            telling = asyncio.create_task(tell_loops(engine, bus, stop))
+            try:
+                await run_relay(engine, bus.jetstream(), stop, replicas)
+            finally:
+                telling.cancel()
         finally:
             await bus.drain()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 from sqlalchemy import Engine, text
 
+from adapters.bus.connection import connect
 from adapters.history.tables import History
 from adapters.log.append import append
 from domain.outbound import Outcome
@@ -20,6 +23,7 @@ from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.errors import LoopError
 from runtime.loop_lift import measure_lift
 from runtime.loop_measures import measure_loops
+from runtime.loop_telling import tell_loops
 from runtime.metrics import exposition
 from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
@@ -186,6 +190,43 @@ def test_the_lift_is_that_of_those_told_over_those_held_out(told: Told, tmp_path
     lift = hop["lift"]
     assert lift["difference"] == pytest.approx(hop["told"]["rate"] - hop["held_out"]["rate"])
     assert lift["low"] < lift["difference"] < lift["high"]
+
+
+async def heard(told: Told, nats_url: str) -> list[Msg]:
+    """What a subscriber hears: once as the telling begins, and once more after something has changed."""
+    bus = await connect(nats_url, "test loops")
+    stop = asyncio.Event()
+    subscription = await bus.subscribe("roundtrip.loop.welcome")
+    telling = asyncio.create_task(tell_loops(told.engine, bus, stop, every_s=0.05))
+    try:
+        first = await subscription.next_msg(timeout=20)
+        await asyncio.to_thread(
+            told.at, 151 * HOUR, entry_of(happened("another", "Push Opened", 0, "engagement"))
+        )
+        while await asyncio.to_thread(told.tie):
+            pass
+        second = await subscription.next_msg(timeout=20)
+        while msgspec.json.decode(second.data)["hops"][0]["orphaned"] == 1:
+            second = await subscription.next_msg(timeout=20)
+        return [first, second]
+    finally:
+        stop.set()
+        await telling
+        await bus.close()
+
+
+def test_nats_is_told_whenever_it_has_changed(told: Told, nats_url: str) -> None:
+    before = measure_loops(told.engine)
+    first, second = asyncio.run(heard(told, nats_url))
+    assert msgspec.json.decode(first.data) == {
+        "loop": "welcome",
+        "position": before["position"],
+        **before["loops"]["welcome"],
+    }
+    assert (first.headers or {})["ce-type"] == "roundtrip.loop.measured"
+    after = measure_loops(told.engine)
+    assert msgspec.json.decode(second.data)["hops"] == after["loops"]["welcome"]["hops"]
+    assert after["loops"]["welcome"]["hops"][0]["orphaned"] == 2
 
 
 @pytest.mark.parametrize(
