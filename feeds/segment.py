@@ -24,6 +24,7 @@ from feeds.feed import (
 from feeds.fields import digest_of
 from feeds.reading import check_depth, read_json
 from feeds.segment_identifiers import more_identifiers
+from feeds.tcf import purposes_of
 from feeds.times import parse_time, read_time, unreadable_time
 
 ITEM_LIMIT: Final = 32 * 1024
@@ -226,12 +227,16 @@ def _occurred_at(said: dict[str, Any], pointer: str, batch_sent_at: Any, receive
 
 def _consent(context: dict[str, Any], pointer: str) -> dict[str, bool]:
     consent = _object(context, "consent", f"{pointer}/context")
-    preferences = consent.get("categoryPreferences") if consent is not None else None
-    if preferences is None:
+    if consent is None:
         return {}
+    framework = consent.get("tcString")
+    given = {} if framework is None else purposes_of(framework, f"{pointer}/context/consent/tcString")
+    preferences = consent.get("categoryPreferences")
+    if preferences is None:
+        return given
     where = f"{pointer}/context/consent/categoryPreferences"
     if not isinstance(preferences, dict) or not all(isinstance(v, bool) for v in preferences.values()):
         raise InvalidError(
             Problem(where, "not_consent", "an object of purposes with true or false is expected")
         )
-    return preferences
+    return given | preferences if given else preferences
