@@ -32,7 +32,7 @@ class HttpClient:
     """Sends requests over kept connections, as many at once as `concurrency`. An async context manager.
 
     Without `allow_private` it connects to public addresses only (`guard.py`). aiohttp reads answers in C: httpx takes
-    six times the processor for a request (`benchmarks/delivery.py`).
+    five times the processor for a request (`benchmarks/delivery.py`).
     """
 
     def __init__(
