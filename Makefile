@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test faults lint bench soak clean
 
 help:            ## This list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,8 +21,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## Run the reference loop and show it (ARGS="--users 5000 --seed 7")
 	$(BIN)/roundtrip demo $(ARGS)
 
-test: $(STAMP)   ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+test: $(STAMP)   ## Run every test but the faults
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/faults $(ARGS)
+
+faults: $(STAMP) ## Run the tests that kill whole process trees and servers
+	$(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: $(STAMP)   ## Style, types and import rules
 	$(BIN)/ruff check .

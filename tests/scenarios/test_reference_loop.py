@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 
 from runtime.engines import running
-from tests.scenarios.demo import kill_tree, log_position, roundtrip, run, start, tree
+from tests.scenarios.demo import kill_tree, log_position, roundtrip, run, start
 from tests.servers import temporary_home, wait_until
 
 USERS = 150
@@ -110,22 +108,6 @@ def test_a_rebuild_names_what_differs(home: Path, told: str) -> None:
     assert code == 1, output
     assert "membership: " in output
     assert "differs, first at audience=" in " ".join(output.split())
-
-
-def test_ctrl_c_ends_every_process_and_the_next_start_finds_all_data() -> None:
-    with temporary_home() as home:
-        process = start(home, USERS)
-        wait_until(lambda: log_position(home) > 200, "the story to be under way", 60)
-        processes = tree(process)
-        assert len(processes) >= 8
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, output
-        _, alive = psutil.wait_procs(processes, timeout=5)
-        assert alive == []
-        before = output
-        code, output = run(home, USERS)
-        assert code == 0, before + output
 
 
 def test_another_story_in_the_same_home_is_refused_with_the_mend(home: Path, told: str) -> None:
