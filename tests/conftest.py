@@ -44,6 +44,8 @@ _TEMPLATE = "roundtrip_template"
 def postgres_url() -> Iterator[str]:
     """The SQLAlchemy URL of a server that runs as long as this run of pytest; its database is empty."""
     with temporary_home() as home, start_postgres(home) as server:
+        _execute(server.url, "alter system set fsync = off")
+        _execute(server.url, "select pg_reload_conf()")
         yield server.url
 
 
