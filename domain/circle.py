@@ -9,13 +9,14 @@ from typing import Any, Final, Literal, NamedTuple
 #: Steps that are drawn above and below the one that is asked for.
 FAR: Final = 100
 
-What = Literal["record", "entered", "exited", "sent", "outcome"]
+What = Literal["record", "entered", "exited", "sent", "withheld", "outcome"]
 
 
 class Step(NamedTuple):
     """One row of the log. `at` is the log's time in microseconds, `name` what a reader calls it.
 
-    `cause` is the position that made it so. `audience` is that of a membership change, or of what was sent for one;
+    `cause` is the position that made it so. `audience` is that of a membership change, or of what was sent for one, or
+    withheld;
     `because` are the positions that made a membership true. `outbound` is the id of what was sent, of what its outcome
     is, or that a record answers. `told` is more that is worth reading.
     """
@@ -68,9 +69,10 @@ def _parents(steps: Mapping[int, Step]) -> dict[int, int | None]:
         led = records[0] if records else None
         if step.what in ("record", "outcome"):
             led = sent.get(step.outbound)
-        elif step.what == "sent":
+        elif step.what in ("sent", "withheld"):
             led = changed_by.get((step.audience, step.cause), changed.get(step.audience, led))
-            sent[step.outbound] = position
+            if step.what == "sent":
+                sent[step.outbound] = position
         else:
             changed[step.audience] = changed_by[step.audience, step.cause] = position
         found[position] = led

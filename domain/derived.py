@@ -80,10 +80,12 @@ def exited_by_erasure(audience: str, profile: str, at: int, cause: int) -> Entry
 
 
 def withheld(profile: Profile, decision: Withheld, cause: int) -> Entry:
-    """Told once for each stay in the audience and reason; of an event that waited, once."""
+    """Told once for each stay in the audience and reason, and each time that somebody is taken back for it; of an event
+    that waited, once."""
     destination = decision.destination
     body = RoutingWithheld(destination.connection, destination.audience, profile.id, decision.reason, cause)
-    stay = str(profile.memberships[destination.audience].position if destination.audience else cause)
+    stayed = destination.audience and not decision.told
+    stay = str(profile.memberships[destination.audience].position if stayed else cause)
     return _entry(
         "routing.withheld", profile.id, body, destination.connection, profile.id, stay, decision.reason
     )

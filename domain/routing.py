@@ -79,11 +79,13 @@ class Held(NamedTuple):
 
 
 class Withheld(NamedTuple):
-    """Nothing may be sent, and why; with the kind of an `identifier` that is lacking and may become known."""
+    """Nothing may be sent, and why; with the kind of an `identifier` that is lacking and may become known. `told` says
+    that the destination knew of the person until now."""
 
     destination: Destination
     reason: str
     identifier: str = ""
+    told: bool = False
 
 
 def route(
@@ -120,7 +122,7 @@ def route(
         _note(profile, destination, wanted)
         decisions.append(Routed(destination, "add", wanted))
     elif missing:
-        decisions.append(Withheld(destination, missing))
+        decisions.append(Withheld(destination, missing, told=told is not None))
     return decisions
 
 

@@ -41,9 +41,11 @@ def read_status(engine: Engine) -> dict[str, Any]:
 
 
 def who_consents(engine: Engine, purpose: str, profiles: Collection[str]) -> set[str]:
-    """Those of the profiles whose consent to this purpose holds now."""
+    """Those of the profiles whose consent to this purpose holds now; to none (`""`), those that have not been erased."""
     with engine.connect() as connection:
         # A profile's id is a node of the graph, which leads to whatever that profile has become by merging.
         now = load_graph(connection, profiles)
+        if not purpose:
+            return set(now)
         consent = load_consent(connection, set(now.values()))
     return {asked for asked, id in now.items() if id in consent and given(consent[id], purpose)}

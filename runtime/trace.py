@@ -18,7 +18,7 @@ from adapters.projections.subjects import positions_of
 from domain.circle import Branch, Step, What, circle
 from domain.correlation import Answer, Cause, Sent, cause_of
 from domain.derived import event_name
-from domain.messages import MembershipChanged
+from domain.messages import MembershipChanged, RoutingWithheld
 from domain.outbound import Outbound, Outcome
 from domain.profiles import nodes
 from domain.records import RECORD_TYPES, Record, Row, dig, record_of
@@ -33,12 +33,13 @@ _INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
 _requested = msgspec.json.Decoder(Outbound).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
 _changed = msgspec.json.Decoder(MembershipChanged).decode
+_withheld = msgspec.json.Decoder(RoutingWithheld).decode
 _decode = msgspec.json.Decoder().decode
 
 
 def trace(engine: Engine, said: str) -> dict[str, Any]:
     """The tree that an outbound record (by id) or a row (by position) is in: what the person did, the audiences that
-    followed, what was sent, what became of it, how they answered, and so on. `place` is the position of what was asked
+    followed, what was sent or why it was not, what became of it, how they answered, and so on. `place` is the position of what was asked
     for.
 
     Raises `TraceError`, `TooMuchPastError` and `IndexBehindError`.
@@ -49,7 +50,7 @@ def trace(engine: Engine, said: str) -> dict[str, Any]:
     found = circle(steps, place)
     if found is None:
         raise TraceError(
-            f"position {place} is neither a record that came in, nor a membership, nor what was sent or became of it"
+            f"position {place} is neither a record that came in, nor a membership, nor what was sent, withheld or became of it"
         )
     return {"place": place, "circle": _shown(found, None)}
 
@@ -136,6 +137,10 @@ def _steps(connection: Connection, rows: list[Row], workspace: Workspace | None)
             out = _requested(row.state)
             told = {"id": out.id, "change": out.change} | ({"event": out.event} if out.event else {})
             yield Step("sent", place, at, out.connection, out.cause, out.audience, outbound=out.id, told=told)
+        elif row.topic == "routing.withheld":
+            kept = _withheld(row.state)
+            told = {"reason": kept.reason}
+            yield Step("withheld", place, at, kept.connection, kept.cause, kept.audience, told=told)
         elif row.topic in OUTCOME_TOPICS:
             outcome = _outcome(row.state)
             told = {

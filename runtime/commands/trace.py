@@ -51,8 +51,8 @@ def _line(step: dict[str, Any], place: int) -> Text:
     more = ", ".join(f"{name} {_written(value)}" for name, value in step.items() if name not in _LEFT_OUT)
     after = f" (+{step['after_seconds']:,.1f} s)" if "after_seconds" in step else ""
     here = " ←" if step["position"] == place else ""
-    words = {"record": "", "sent": "sent by ", "entered": "entered ", "exited": "left ", "outcome": ""}
-    said = f"{words[step['what']]}{step['name']}"
+    words = {"sent": "sent by ", "withheld": "withheld from ", "entered": "entered ", "exited": "left "}
+    said = f"{words.get(step['what'], '')}{step['name']}"
     return Text(f"{step['at']}{after}  {said}  [{step['position']}]{here}{f'  {more}' if more else ''}")
 
 

@@ -22,7 +22,7 @@ from adapters.transports.transport import Transport
 from domain.channels import waits
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
-from runtime.delivery.consent import Consented, taken_back, without_consent
+from runtime.delivery.consent import Consented, Looked, taken_back
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
@@ -60,7 +60,9 @@ class Delivery:
         self._to = to
         self._lease = lease
         self._stop = stop
-        self._perhaps_sent = self._again = again
+        self._again = again
+        self._records: Sequence[Outbound] = ()
+        self._looked = Looked(to.consented)
         #: Records of a request that went out, and was not answered by a plain "later".
         self._tried: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
@@ -68,6 +70,7 @@ class Delivery:
 
     async def run(self, records: Sequence[Outbound]) -> list[Outcome]:
         """One outcome for each record, in their order. Raises `LeftError` when it cannot come to an end."""
+        self._records = records
         takes = self._to.connector.changes
         for record in records:
             if record.change not in takes:
@@ -138,6 +141,11 @@ class Delivery:
                 return _Judged(
                     [Judgement(one, "retry", "quiet hours began") for one in request.outbound], None
                 )
+            if await self._withdrawn(request.outbound):
+                # It is made again at once, without whom must not be told of.
+                return _Judged(
+                    [Judgement(one, "retry", "consent withdrawn", after_s=0) for one in request.outbound], None
+                )
             self._lease.require()
             self.attempts += 1
             ids = {one.id for one in request.outbound}
@@ -148,8 +156,6 @@ class Delivery:
             except NoAnswerError as error:
                 gate.failed()
                 return _Judged([Judgement(one, "retry", str(error)) for one in request.outbound], None)
-            finally:
-                self._perhaps_sent = True
             gate.answered(answer)
             if answer.status == 429:
                 self._tried -= ids
@@ -181,10 +187,18 @@ class Delivery:
                 self._close(one.outbound, one.verdict, one.reason, attempt, one.reference)
         return repeat
 
+    async def _withdrawn(self, records: Sequence[Outbound]) -> bool:
+        """Whether one of these must not be sent any more, who may have waited long for their turn since they were
+        looked at. What waits behind them is looked at with them."""
+        now = asyncio.get_running_loop().time()
+        if self._looked.stale(records, now):
+            await self._looked.look([one for one in self._records if one.id not in self._outcomes], now)
+        return self._looked.refused(records)
+
     async def _allowed(self, records: Sequence[Outbound], attempts: int = 0) -> list[Outbound]:
         """Those of the records that are open and may be sent now."""
         waiting = [record for record in records if record.id not in self._outcomes]
-        refused = await without_consent(self._to.consented, waiting)
+        refused = await self._looked.look(waiting, asyncio.get_running_loop().time())
         # Who was told of before is taken back, by what was told.
         waiting = [
             taken_back(one) if one.id in refused and one.change == "update" else one for one in waiting
@@ -192,9 +206,10 @@ class Delivery:
         refused -= {record.id for record in waiting if record.change == "remove"}
         for record in waiting:
             if record.id in refused:
-                note = "; an attempt before may have reached the person" if self._perhaps_sent else ""
-                reason = f"no consent to '{record.purpose}' at delivery{note}"
-                self._close(record, "suppressed", reason, attempts)
+                tried = self._again or record.id in self._tried
+                note = "; an attempt before may have reached the person" if tried else ""
+                why = f"no consent to '{record.purpose}'" if record.purpose else "the person had been erased"
+                self._close(record, "suppressed", f"{why} at delivery{note}", attempts)
         return await self._undisturbed([record for record in waiting if record.id not in refused], attempts)
 
     async def _undisturbed(self, records: Sequence[Outbound], attempts: int) -> list[Outbound]:

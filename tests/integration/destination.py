@@ -71,6 +71,16 @@ def refusing(status: int, **headers: str) -> Answering:
     return answer
 
 
+def holding_back(seconds: int) -> Answering:
+    """Takes effect, and says that the next request has to wait."""
+
+    async def answer(destination: Destination, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        said = {"id": destination.take_effect(seen), "external_id": None}
+        await write(writer, 200, said, {"ratelimit_remaining": "0", "ratelimit_reset": str(seconds)})
+
+    return answer
+
+
 async def dropping_after_effect(destination: Destination, seen: Seen, writer: asyncio.StreamWriter) -> None:
     destination.take_effect(seen)
     writer.transport.abort()

@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 from adapters.bus.streams import OUT
 from adapters.connectors.onesignal import CONNECTOR
 from domain import retry
+from runtime.delivery import consent
 from runtime.delivery.errors import ConsentUnknownError
 from runtime.embedded.nats import start_nats
 from tests.integration.delivering import Bench, bench, delivering, worker
@@ -20,6 +21,7 @@ from tests.integration.destination import (
     Destination,
     dropping_after_effect,
     held_until,
+    holding_back,
     refusing,
     serving,
 )
@@ -110,6 +112,29 @@ def test_consent_withdrawn_between_two_attempts_sends_nobody_a_second_push(nats_
         assert outcomes[0].reason.endswith("an attempt before may have reached the person")
 
     delivering(nats_url, test, dropping_after_effect)
+
+
+def test_consent_withdrawn_while_a_request_waits_for_its_turn_is_heeded(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consent, "FRESH_S", 0.2)
+
+    async def test(on: Bench, destination: Destination) -> None:
+        looks: list[Sequence[str]] = []
+
+        async def withdrawn_after_a_look(purpose: str, profiles: Sequence[str]) -> set[str]:
+            looks.append(profiles)
+            return set(profiles) - ({"profile-0"} if len(looks) > 2 else set())
+
+        async with worker(on, destination, withdrawn_after_a_look):
+            # The first answer has the next request wait for a second.
+            await on.request(on.batch(3), on.batch(3))
+            outcomes = await on.outcomes(6)
+        assert [len(seen.people) for seen in destination.seen] == [3, 2]
+        assert [o.status for o in outcomes] == ["delivered"] * 3 + ["suppressed"] + ["delivered"] * 2
+        assert outcomes[3].reason == "no consent to 'push' at delivery"
+
+    delivering(nats_url, test, holding_back(1))
 
 
 def test_a_batch_waits_while_consent_cannot_be_told(nats_url: str) -> None:

@@ -40,6 +40,11 @@ def test_what_came_of_something_else_is_a_circle_of_its_own(place: int) -> None:
     assert drawn(circle(STEPS, place)) == {10: [{11: [12]}]}
 
 
+def test_why_somebody_is_withheld_stands_below_the_audience_that_they_are_withheld_in() -> None:
+    withdrawn = [Step("record", 9, 91, "identify"), Step("withheld", 10, 91, "ads", 9, "ignored it")]
+    assert drawn(circle(STEPS[:6] + withdrawn, 10)) == {1: [{2: [{3: [4, {5: [{7: [10]}]}]}]}]}
+
+
 def test_the_order_of_rows_decides_whatever_order_they_are_given_in() -> None:
     assert circle(reversed(STEPS), 9) == circle(STEPS, 9)
 

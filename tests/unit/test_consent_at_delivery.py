@@ -12,22 +12,23 @@ from runtime.delivery.consent import without_consent
 
 
 async def _only_ann(purpose: str, profiles: Sequence[str]) -> set[str]:
-    assert purpose == "push"
-    return {"ann"} & set(profiles)
+    """Bob consents to no push, and Cleo has been erased."""
+    return ({"ann"} if purpose else {"ann", "bob"}) & set(profiles)
 
 
 @pytest.mark.parametrize(
     ("change", "purpose", "refused"),
     [
-        ("add", "push", {"bob"}),
-        ("event", "push", {"bob"}),
-        ("update", "push", {"bob"}),
+        ("add", "push", {"bob", "cleo"}),
+        ("event", "push", {"bob", "cleo"}),
+        ("update", "push", {"bob", "cleo"}),
         ("remove", "push", set()),
         ("delete", "push", set()),
-        ("event", "", set()),
+        ("event", "", {"cleo"}),
+        ("remove", "", set()),
     ],
 )
-def test_who_does_not_consent_is_told_of_to_nobody(change: Change, purpose: str, refused: set[str]) -> None:
+def test_who_does_not_consent_or_has_been_erased_is_told_of_to_nobody(change: Change, purpose: str, refused: set[str]) -> None:
     records = [
         Outbound(
             id=person,
@@ -40,6 +41,6 @@ def test_who_does_not_consent_is_told_of_to_nobody(change: Change, purpose: str,
             cause=1,
             purpose=purpose,
         )
-        for person in ("ann", "bob")
+        for person in ("ann", "bob", "cleo")
     ]
     assert asyncio.run(without_consent(_only_ann, records)) == refused

@@ -149,10 +149,12 @@ def test_an_answer_that_arrives_late_takes_the_retargeting_back(memory: Memory) 
 def test_a_withdrawn_consent_takes_the_person_out_of_the_ads_and_a_new_one_back_in(memory: Memory) -> None:
     said = {"traits": {"email": "ann@example.com"}, "consent": {"advertising": True}}
     memory.take_in(rows((HOUR, identified(HOUR, **said)), (2 * HOUR, pushed(2 * HOUR)), (30 * HOUR, None)))
-    for at, yes in ((31, False), (32, True)):
+    for at, yes in ((31, False), (32, True), (33, False)):
         consent = {"advertising": yes}
         memory.take_in(rows((at * HOUR, identified(at * HOUR, consent=consent)), first=at))
-    assert [one["change"] for one in memory.outbound()] == ["add", "remove", "add"]
+    assert [one["change"] for one in memory.outbound()] == ["add", "remove", "add", "remove"]
+    # The log says why, each time.
+    assert len({entry.stream_id for entry in memory.entries if entry.topic == "routing.withheld"}) == 2
 
 
 def test_a_withdrawn_and_renewed_consent_pushes_nobody_twice(memory: Memory) -> None:
