@@ -41,7 +41,7 @@ def read_status(engine: Engine) -> dict[str, Any]:
 
 
 def who_consents(engine: Engine, purpose: str, profiles: Collection[str]) -> set[str]:
-    """Those of the profiles whose consent to this purpose holds now; to none (`""`), those that have not been erased."""
+    """Those of the profiles whose consent to this purpose holds now; with no purpose, those that were not erased."""
     with engine.connect() as connection:
         # A profile's id is a node of the graph, which leads to whatever that profile has become by merging.
         now = load_graph(connection, profiles)

@@ -39,8 +39,8 @@ _decode = msgspec.json.Decoder().decode
 
 def trace(engine: Engine, said: str) -> dict[str, Any]:
     """The tree that an outbound record (by id) or a row (by position) is in: what the person did, the audiences that
-    followed, what was sent or why it was not, what became of it, how they answered, and so on. `place` is the position of what was asked
-    for.
+    followed, what was sent or why it was not, what became of it, how they answered, and so on. `place` is the position
+    of what was asked for.
 
     Raises `TraceError`, `TooMuchPastError` and `IndexBehindError`.
     """
@@ -50,7 +50,8 @@ def trace(engine: Engine, said: str) -> dict[str, Any]:
     found = circle(steps, place)
     if found is None:
         raise TraceError(
-            f"position {place} is neither a record that came in, nor a membership, nor what was sent, withheld or became of it"
+            f"position {place} is neither a record that came in, nor a membership, nor what was sent or withheld, nor"
+            " what became of it"
         )
     return {"place": place, "circle": _shown(found, None)}
 

@@ -17,7 +17,18 @@ from runtime.loop_measures import measure_loops
 from runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="See how loops do.")
-_COLUMNS = ("hop", "members", "sent", "delivered", "answered", "returned", "orphaned", "p50", "p99")
+_COLUMNS = (
+    "hop",
+    "members",
+    "sent",
+    "delivered",
+    "suppressed",
+    "answered",
+    "returned",
+    "orphaned",
+    "p50",
+    "p99",
+)
 
 
 @app.command()
@@ -70,6 +81,7 @@ def _cells(hop: dict[str, Any]) -> list[str]:
         f"{hop['members']:,}",
         f"{sum(hop['records'].values()):,}",
         f"{hop['records'].get('delivered', 0):,}",
+        f"{hop['records'].get('suppressed', 0):,}",
         f"{hop['answered']:,}",
         "" if returned is None else f"{returned:.1%}",
         f"{hop['orphaned']:,}" if "orphaned" in hop else "",

@@ -144,7 +144,8 @@ class Delivery:
             if await self._withdrawn(request.outbound):
                 # It is made again at once, without whom must not be told of.
                 return _Judged(
-                    [Judgement(one, "retry", "consent withdrawn", after_s=0) for one in request.outbound], None
+                    [Judgement(one, "retry", "consent withdrawn", after_s=0) for one in request.outbound],
+                    None,
                 )
             self._lease.require()
             self.attempts += 1

@@ -28,7 +28,9 @@ async def _only_ann(purpose: str, profiles: Sequence[str]) -> set[str]:
         ("remove", "", set()),
     ],
 )
-def test_who_does_not_consent_or_has_been_erased_is_told_of_to_nobody(change: Change, purpose: str, refused: set[str]) -> None:
+def test_who_does_not_consent_or_has_been_erased_is_told_of_to_nobody(
+    change: Change, purpose: str, refused: set[str]
+) -> None:
     records = [
         Outbound(
             id=person,
