@@ -22,8 +22,8 @@ _LONGEST: Final = 10_000
 def purposes_of(said: Any, pointer: str) -> dict[str, bool]:
     """`tcf.1` to `tcf.11` → whether the person consents. Raises `InvalidError` for what is no such string."""
     core = said.partition(".")[0] if isinstance(said, str) else ""
-    # What is cut short or empty the library reads as consent to everything.
-    if len(core) > _LONGEST or not _CORE.fullmatch(core):
+    # What is cut short or empty the library reads as consent to everything; six bits over it fails on.
+    if len(core) > _LONGEST or len(core) % 4 == 1 or not _CORE.fullmatch(core):
         detail = "a TCF 2 consent string is expected, as IAB consent tools give it (it begins with 'C')"
         raise InvalidError(Problem(pointer, "not_tcf", detail))
     consented = decode_v2(core).purposes_consent

@@ -83,7 +83,7 @@ def test_what_is_none_is_refused_and_is_no_consent_to_anything(said: Any) -> Non
     assert refused.value.problems[0].pointer == "/context/consent/tcString"
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=60) | st.from_regex(r"C[A-Za-z0-9_-]{38,90}", fullmatch=True))
 def test_whatever_is_said_is_read_or_refused(said: str) -> None:
     with contextlib.suppress(InvalidError):
         assert len(purposes_of(said, "/x")) == PURPOSES
