@@ -23,8 +23,8 @@ from runtime.bulk import RAN, gathered_after, looked_at
 from runtime.definitions import Definitions, plan_of
 from runtime.pipeline import CHECKPOINT, lead_alone
 from runtime.profiles import log_time
+from runtime.requested import wait_for
 
-_POLL_S: Final = 0.2
 _PAGE: Final = 5_000
 _decode = msgspec.json.Decoder(Outbound).decode
 _why_not = msgspec.json.Decoder(RoutingWithheld).decode
@@ -124,15 +124,11 @@ def await_run(
         with engine.connect() as connection:
             return read_checkpoint(connection, CHECKPOINT) >= position
 
-    until = time.monotonic() + wait_s
-    while not done():
+    def led() -> bool:
         lead_alone(engine, definitions, done)
-        if done():
-            break
-        if time.monotonic() >= until:
-            return None
-        time.sleep(_POLL_S)
-    return _made(engine, position)
+        return done()
+
+    return _made(engine, position) if wait_for(led, wait_s) else None
 
 
 def _made(engine: Engine, position: int) -> Counter[str]:

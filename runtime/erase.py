@@ -6,10 +6,8 @@ Asked again, it goes on where it was: what is done is done, and the certificate 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
@@ -30,12 +28,12 @@ from runtime.identity_rules import rules_of
 from runtime.pipeline import lead_alone
 from runtime.relay import CHECKPOINT as RELAY
 from runtime.relay import CLEARED
+from runtime.requested import answer_to, wait_for
+from runtime.times import written
 
 if TYPE_CHECKING:
     # What reads the lake takes 60 MB, and whoever only asks for an erasure does not need it.
     from adapters.history.tables import History
-
-_POLL_S: Final = 0.2
 
 
 class EraseError(Mendable, ValueError):
@@ -93,21 +91,21 @@ def erase_person(
         id = request_erasure(connection, identifier, asked_by)
     failpoint("erase.requested")
     report("asked for in the log; waiting for the pipeline")
-    lead_alone(engine, definitions, lambda: _erased(engine, id) is not None)
-    if not _wait(lambda: _erased(engine, id) is not None, wait_s):
+    lead_alone(engine, definitions, lambda: answer_to(engine, id) is not None)
+    if not wait_for(lambda: answer_to(engine, id) is not None, wait_s):
         raise EraseError("the pipeline does not get to it; see that `roundtrip pipeline` runs, and ask again")
     failpoint("erase.erased")
-    row = _erased(engine, id)
+    row = answer_to(engine, id)
     assert row is not None
     report("keys destroyed, projections removed; waiting for NATS, the lake and the destinations")
-    _wait(lambda: not _pending(engine, history, row), wait_s)
+    wait_for(lambda: not _pending(engine, history, row), wait_s)
     return certificate(engine, history, id)
 
 
 def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
     """What an erasure has done, as it stands now. Raises `EraseError` where there is none with this id."""
     try:
-        row = _erased(engine, str(UUID(id)))
+        row = answer_to(engine, str(UUID(id)))
     except ValueError:
         raise EraseError(
             "this is no erasure's id; it is a UUID, as the request to erase was answered by"
@@ -124,8 +122,8 @@ def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
     return {
         "erasure": id,
         "asked_by_sha256": said.asked_by,
-        "requested": {"position": said.requested, "at": _time(requested.recorded_at)},
-        "erased": {"position": row.position, "at": _time(row.recorded_at)},
+        "requested": {"position": said.requested, "at": written(requested.recorded_at)},
+        "erased": {"position": row.position, "at": written(row.recorded_at)},
         "profile": said.profile or None,
         "identifiers": said.nodes,
         "audiences_left": said.audiences,
@@ -136,15 +134,6 @@ def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
         "complete": not pending and destroyed == len(said.nodes),
         "log_head": {"position": head.position, "digest": head.digest.hex()},
     }
-
-
-def _erased(engine: Engine, id: str) -> Row | None:
-    with engine.connect() as connection:
-        position = connection.execute(
-            text("SELECT position FROM log_stream WHERE stream_id = CAST(:id AS uuid) AND version = 2"),
-            {"id": id},
-        ).scalar()
-        return read_positions(connection, [position])[0] if position is not None else None
 
 
 def _pending(engine: Engine, history: History, row: Row) -> list[str]:
@@ -160,8 +149,8 @@ def _pending(engine: Engine, history: History, row: Row) -> list[str]:
         pending.append("NATS: the relay has not come to it")
     elif not cleared:
         pending.append("NATS: something waits in a work queue")
-    written = [position for position in history.written().values() if position]
-    if written and min(written) < row.position:
+    reached = [position for position in history.written().values() if position]
+    if reached and min(reached) < row.position:
         pending.append("lake: the history has not come to it")
     if open_:
         pending.append(f"destinations: {len(open_)} have not answered")
@@ -183,16 +172,3 @@ def _statuses(connection: Connection, said: SubjectErased) -> dict[str, str]:
     )
     known = {row.id: row.status for row in found}
     return {id: known.get(id, "pending") for id in ids}
-
-
-def _wait(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
-
-
-def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from adapters.log.append import append
-from adapters.log.read import read_head, read_positions
+from adapters.log.read import read_head
 from adapters.projections.subjects import positions_of
 from domain.identifiers import read_identifier
 from domain.profiles import Profile, nodes
-from domain.records import Identifier, Row, derive_id, node_id
+from domain.records import Identifier, derive_id, node_id
 from domain.unmerge import (
     REFUSED,
     UnmergeRequest,
@@ -28,8 +26,7 @@ from runtime.errors import UnmergeError
 from runtime.identity_explain import merges_of
 from runtime.pipeline import lead_alone
 from runtime.profiles import person_of
-
-_POLL_S: Final = 0.2
+from runtime.requested import answer_to, wait_for
 
 
 def unmerge_identity(
@@ -40,8 +37,8 @@ def unmerge_identity(
     it waits at most `wait_s` seconds. Raises `NobodyError`, `IndexBehindError` and `UnmergeError`."""
     with engine.begin() as connection:
         id = request_unmerge(connection, who, apart_from, asked_by)
-    lead_alone(engine, definitions, lambda: _answer(engine, id) is not None)
-    if not _wait(lambda: _answer(engine, id) is not None, wait_s):
+    lead_alone(engine, definitions, lambda: answer_to(engine, id) is not None)
+    if not wait_for(lambda: answer_to(engine, id) is not None, wait_s):
         raise UnmergeError(
             "it is asked for in the log, and the pipeline does not get to it; see that `roundtrip pipeline` runs"
         )
@@ -51,7 +48,7 @@ def unmerge_identity(
 def outcome_of(engine: Engine, id: str) -> dict[str, Any]:
     """What was done of a request. Raises `UnmergeError` where it was refused or there is none with this id."""
     try:
-        row = _answer(engine, str(UUID(id)))
+        row = answer_to(engine, str(UUID(id)))
     except ValueError:
         raise UnmergeError("this is no request's id; it is a UUID, as the request was answered by") from None
     if row is None:
@@ -120,21 +117,3 @@ def _read(said: str) -> Identifier:
     if found is None:
         raise UnmergeError(f"'{said}' is no identifier; write KIND:VALUE, as user_id:u-17")
     return found
-
-
-def _answer(engine: Engine, id: str) -> Row | None:
-    with engine.connect() as connection:
-        position = connection.execute(
-            text("SELECT position FROM log_stream WHERE stream_id = CAST(:id AS uuid) AND version = 2"),
-            {"id": id},
-        ).scalar()
-        return read_positions(connection, [position])[0] if position is not None else None
-
-
-def _wait(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
