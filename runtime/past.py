@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from adapters.log.chain import first_position_at
 from adapters.log.read import first_moving_from, read_positions, time_before
 from adapters.projections.definitions import DefinitionChange, as_stored
+from adapters.projections.outbound import outcome_positions
 from adapters.projections.people import load_gone, load_graph, load_profiles
 from adapters.projections.subjects import DEFINITIONS, UNMERGES, positions_of
 from adapters.quarantine import left_out
@@ -21,13 +22,14 @@ from domain.unmerge import decode_request
 from runtime.errors import TooMuchPastError
 from runtime.rebuild.fold import ShardFold
 from runtime.rebuild.plans import Plans, change_at
-from runtime.rebuild.scan import SUBJECT_BYTES, Kind
-from runtime.rebuild.taken_in import ShardRow
+from runtime.rebuild.scan import Kind, Scan
 
 #: Rows of the log that one person's past may have, to be folded for an answer.
 MOST_ROWS: Final = 20_000
 #: What the topics of inbound records begin with.
 INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
+#: Rows that a person's state goes by.
+_OF_STATE: Final = (Kind.RECORD, Kind.MESSAGE, Kind.CLOSED, Kind.UNMERGE)
 
 ChangeOf = Callable[[Row], DefinitionChange]
 
@@ -41,12 +43,13 @@ class Said(NamedTuple):
 
 class Past(NamedTuple):
     """The records that one person's state can depend on, in order, up to a position; the nodes that they name; the
-    plans that were in force; and the requests to unmerge any of these people."""
+    plans that were in force; and the other rows that count: messages to these people, what became of them, and requests
+    to unmerge any of them."""
 
     records: Sequence[Said]
     nodes: Collection[str]
     plans: Plans
-    unmerges: Sequence[Row] = ()
+    others: Sequence[Row] = ()
 
 
 def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -> Past:
@@ -56,26 +59,32 @@ def past_of(connection: Connection, node: str, upto: int, change_of: ChangeOf) -
     """
     known: set[str] = set()
     records: list[Said] = []
+    others: list[Row] = []
     asked = _unmerges(connection)
     waiting = _with_people(connection, {node})
     while waiting:
-        room = MOST_ROWS - len(records)
-        places = positions_of(connection, waiting, before=upto + 1, limit=room + 1)
+        room = MOST_ROWS - len(records) - len(others)
+        places = {
+            *positions_of(connection, waiting, before=upto + 1, limit=room + 1),
+            *outcome_positions(connection, waiting, upto + 1, room + 1),
+        }
         if len(places) > room:
             raise TooMuchPastError(
                 f"this person, and whom their identifiers lead to, have more than {MOST_ROWS:,} records; `roundtrip"
                 " rebuild --as-of` folds everybody's"
             )
-        found = [said for row in read_positions(connection, places) if (said := _said(row)) is not None]
+        rows = read_positions(connection, sorted(places))
+        found = [said for row in rows if (said := _said(row)) is not None]
         records += found
+        others += [row for row in rows if not row.topic.startswith(INBOUND)]
         known |= waiting
         named = {node for said in found for node in _nodes(said.record)}
         # Who was unmerged since was one person with the other one.
         named |= {end for _, ends in asked if not known.isdisjoint(ends) for end in ends}
         waiting = _with_people(connection, named - known) - known
     records.sort(key=lambda said: said.row.position)
-    unmerges = [row for row, ends in asked if row.position <= upto and not known.isdisjoint(ends)]
-    return Past(records, known, plans_upto(connection, upto, change_of), unmerges)
+    others += [row for row, ends in asked if row.position <= upto and not known.isdisjoint(ends)]
+    return Past(records, known, plans_upto(connection, upto, change_of), others)
 
 
 def _unmerges(connection: Connection) -> list[tuple[Row, set[str]]]:
@@ -96,24 +105,14 @@ def folded(connection: Connection, past: Past, upto: int) -> ShardFold:
     """The state of these people at a position."""
     first, last = (past.records[0].row.position, past.records[-1].row.position) if past.records else (1, 0)
     apart = left_out(connection, first - 1, last)
-    rows = sorted(
-        [
-            *(
-                ShardRow(
-                    row.position,
-                    row.recorded_at,
-                    Kind.RECORD,
-                    (row.subject or "").encode().ljust(SUBJECT_BYTES) + row.state,
-                )
-                for row, _ in past.records
-            ),
-            *(ShardRow(row.position, row.recorded_at, Kind.UNMERGE, row.state) for row in past.unmerges),
-        ]
-    )
+    scan = Scan()
+    for row in sorted([*(said.row for said in past.records), *past.others]):
+        scan.add(row)
+    rows = [(at, time, kind, state) for at, time, kind, _, state in scan.rows if kind in _OF_STATE]
     gone = load_gone(connection, past.nodes)
     fold = ShardFold(past.plans, AskedLog(connection), upto, gone, apart, past=lambda: rows)
-    for row in rows:
-        fold.take(*row)
+    for taken in rows:
+        fold.take(*taken)
     fold.finish()
     return fold
 

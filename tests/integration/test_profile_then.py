@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -12,15 +13,19 @@ from sqlalchemy import Engine, text
 
 from adapters.log.append import append
 from adapters.projections.subjects import index_subjects
-from domain.records import Identifier, Record, RecordType, entry_of
+from domain.outbound import Outbound, Outcome
+from domain.records import Entry, Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.explain import Explained, explain_membership, explain_membership_then
+from runtime.connection_runs import RunError, ask_for_run
 from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.log_tail import PlaceError
+from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
 from runtime.profile_then import show_attribute, show_profile_then
 from runtime.profiles import NobodyError, show_profile
 from runtime.timeline import show_timeline
+from tests.keys import said
 
 HOUR = 3_600_000_000
 BUYERS = {"match": {"event": "Bought", "at_least": 2, "within": "5h"}}
@@ -32,6 +37,18 @@ ADS = {
     "fields": {"plan": "attribute.plan"},
     "settings": {"url": "https://ads.example.com"},
     "secrets": {"secret": {"env": "ADS_SECRET"}},
+}
+#: What of an event goes along is told only of those that the cap of their channel lets out.
+MAIL = {k: v for k, v in ADS.items() if k != "audience"} | {
+    "events": ["Bought"],
+    "channel": "mail",
+    "fields": {"seats": "attribute.seats"},
+}
+#: Told of its audience by runs.
+NIGHTLY = ADS | {"audience": "lapsed", "mode": "diff", "schedule": "0 6 * * *"}
+CAPPED = {
+    "connections": {"ads": ADS, "mail": MAIL, "nightly": NIGHTLY},
+    "channels": {"mail": {"cap": [{"at_most": 1, "within": "6h"}]}},
 }
 
 
@@ -48,11 +65,13 @@ def workspace(**more: Any) -> Workspace:
 
 #: Declared one after the other, while records come in.
 WORKSPACES = [
-    workspace(),
+    workspace(**CAPPED),
     workspace(
-        audiences={"lapsed": LAPSED, "pros": PROS}, traits={"bought": {"event": "Bought", "compute": "count"}}
+        audiences={"lapsed": LAPSED, "pros": PROS},
+        traits={"bought": {"event": "Bought", "compute": "count"}},
+        **CAPPED,
     ),
-    workspace(traits={"bought": {"event": "Bought", "compute": "count", "within": "4h"}}),
+    workspace(traits={"bought": {"event": "Bought", "compute": "count", "within": "4h"}}, **CAPPED),
 ]
 
 
@@ -98,11 +117,35 @@ def explained(engine: Engine, people: dict[str, Any]) -> dict[str, Explained]:
     return {who: explain_membership(engine, "lapsed", who) for who in people}
 
 
+def closed(random: Random, database: str, known: set[str]) -> list[Entry]:
+    """What became of some of the messages that are open: it arrived, or not."""
+    wanted = [one for one in requested(database) if one.id not in known and random.random() < 0.6]
+    known |= {one.id for one in wanted}
+    return entries_of(
+        [
+            Outcome(
+                id=one.id,
+                connection=one.connection,
+                status=random.choice(["delivered", "dead"]),
+                profile=one.profile,
+                channel=one.channel,
+                cause=one.cause,
+            )
+            for one in wanted
+        ]
+    )
+
+
+def requested(database: str) -> list[Outbound]:
+    return [msgspec.convert(one, Outbound) for one in said(database, "outbound.requested")]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_somebody_was_is_what_the_pipeline_said_then(
-    seed: int, engine: Engine, definitions: Definitions
+    seed: int, engine: Engine, database: str, definitions: Definitions
 ) -> None:
     random, at, number = Random(seed), 1_000 * HOUR, 0
+    answered: set[str] = set()
     then: list[dict[str, dict[str, Any]]] = []
     why: list[dict[str, Any]] = []
     for turn in range(18):
@@ -114,7 +157,10 @@ def test_who_somebody_was_is_what_the_pipeline_said_then(
             number += 1
             several.append(entry_of(record(random, number, at)))
         with engine.begin() as connection:
-            append(connection, several, advance_to=at)
+            append(connection, [*several, *closed(random, database, answered)], advance_to=at)
+        if turn % 3 == 2:
+            with suppress(RunError):
+                ask_for_run(engine, "nightly")
         drain(Pipeline(engine, definitions), 2**62)
         then.append(everybody(engine))
         why.append(explained(engine, then[-1]))
