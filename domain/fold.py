@@ -13,6 +13,7 @@ import msgspec
 from domain import awaiting, derived, identity
 from domain.audiences.evaluation import Event, Person
 from domain.channels import channels_of
+from domain.consent import consents_of
 from domain.erasure import EraseRequest, Erasure, erase
 from domain.forwarding import Forwarding, Happening
 from domain.identity_rules import leader_of
@@ -147,7 +148,7 @@ class Fold:
                 data_changed = True
                 names += compiled.touched_by_attributes(fresh)
         if record.consent:
-            purposes = set_consent(profile, record.consent, occurred_at, row.position)
+            purposes = set_consent(profile, consents_of(record, row.recorded_at, row.position))
             if purposes:
                 data_changed = True
                 names += compiled.touched_by_consent(purposes)

@@ -129,7 +129,7 @@ def told_of(
     destination = forwarding.destination
     fields, missing = fields_of(profile, destination, traits)
     identifier = lacking(profile, destination) if missing else ""
-    if not consented(profile, destination.purpose):
+    if not consented(profile, destination.purpose, destination.policies):
         identifier, missing = "", f"no consent to '{destination.purpose}'"
     elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):
         identifier = ""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from domain.consent import consents_of
 from domain.derived import event_name
 from domain.identity_rules import Rules
 from domain.mirrors import Pair, attributes_of
@@ -85,5 +86,6 @@ def history_of(
         traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
         for name, value in attributes_of(pairs, record, traits).items():
             yield AttributeRow(position, recorded_at, at, node, priority, name, value)
-    for purpose, given in record.consent.items():
-        yield ConsentRow(position, recorded_at, at, node, purpose, given)
+    if record.consent:
+        for purpose, said in consents_of(record, recorded_at, position).items():
+            yield ConsentRow(position, recorded_at, said.occurred_at, node, purpose, said.given)

@@ -18,7 +18,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from domain.profiles import Profile
+from domain.consent import NO_POLICIES, Policies
+from domain.profiles import Profile, consent_to
 from domain.secret_ref import Model
 
 _is_source: Final = re.compile(r"(identifier|attribute|trait|consent)\..+").fullmatch
@@ -77,30 +78,38 @@ Declared = Annotated[
 
 class Mapped(NamedTuple):
     """A field as routing needs it. `source` is `identifier`, `attribute`, `trait`, `consent`, `constant` or
-    `expression`; `key` what is looked up by it."""
+    `expression`; `key` what is looked up by it. `policies` say what a consent is of which a person has said nothing."""
 
     source: str
     key: str
     hashed: bool = False
+    policies: Policies = NO_POLICIES
+
+    @property
+    def purposes(self) -> frozenset[str]:
+        """The purposes whose consents it goes by."""
+        if self.source == "consent":
+            return frozenset({self.key})
+        return named_in(self.key, "consents") if self.source == "expression" else frozenset()
 
     @property
     def traits(self) -> frozenset[str]:
         """The computed traits that it goes by."""
         if self.source == "trait":
             return frozenset({self.key})
-        return traits_of(self.key) if self.source == "expression" else frozenset()
+        return named_in(self.key, "traits") if self.source == "expression" else frozenset()
 
 
-def mapped(said: str | MappedField) -> Mapped:
+def mapped(said: str | MappedField, policies: Policies = NO_POLICIES) -> Mapped:
     """A declared field, made ready."""
     if isinstance(said, str):
         source, key = said.split(".", 1)
-        return Mapped(source, key)
+        return Mapped(source, key, policies=policies)
     hashed = said.hash is not None
     if said.from_ is not None:
-        return mapped(said.from_)._replace(hashed=hashed)
+        return mapped(said.from_, policies)._replace(hashed=hashed)
     if said.expression is not None:
-        return Mapped("expression", said.expression, hashed)
+        return Mapped("expression", said.expression, hashed, policies)
     return Mapped("constant", json.dumps(said.constant), hashed)
 
 
@@ -117,12 +126,11 @@ def value_of(field: Mapped, profile: Profile, traits: Mapping[str, Any]) -> Any:
         case "trait":
             value = traits.get(field.key)
         case "consent":
-            said = profile.consent.get(field.key)
-            value = said.given if said is not None else None
+            value = consent_to(profile, field.key, field.policies)
         case "constant":
             value = json.loads(field.key)
         case _:
-            value = _found(field.key, profile, traits)
+            value = _found(field, profile, traits)
     return hashed(value) if field.hashed and value not in (None, "") else value
 
 
@@ -159,10 +167,10 @@ def check_expression(expression: str) -> None:
 
 
 @lru_cache(maxsize=1_000)
-def traits_of(expression: str) -> frozenset[str]:
-    """The computed traits that an expression names."""
+def named_in(expression: str, part: str) -> frozenset[str]:
+    """What an expression names of `traits`, or of another part of what is known."""
     asked = _asked(jmespath.compile(expression).parsed)
-    return frozenset(name for part, name in asked if part == "traits" and name is not None)
+    return frozenset(name for one, name in asked if one == part and name is not None)
 
 
 @lru_cache(maxsize=1_000)
@@ -170,15 +178,15 @@ def _compiled(expression: str) -> Any:
     return jmespath.compile(expression)
 
 
-def _found(expression: str, profile: Profile, traits: Mapping[str, Any]) -> Any:
+def _found(field: Mapped, profile: Profile, traits: Mapping[str, Any]) -> Any:
     document = {
         "identifiers": {kind: first_known(known) for kind, known in profile.identifiers.items() if known},
         "attributes": {name: held.value for name, held in profile.attributes.items()},
         "traits": dict(traits),
-        "consents": {purpose: said.given for purpose, said in profile.consent.items()},
+        "consents": {purpose: consent_to(profile, purpose, field.policies) for purpose in field.purposes},
     }
     try:
-        return _compiled(expression).search(document)
+        return _compiled(field.key).search(document)
     except (JMESPathError, ArithmeticError, ValueError, TypeError):
         # Of values that are not as the expression has them, there is nothing to be sent.
         return None

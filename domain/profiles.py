@@ -14,6 +14,7 @@ import msgspec
 from domain.audiences.evaluation import CompiledAudiences
 from domain.awaiting import Awaiting, merge_awaiting
 from domain.channels import Reached, merge_reached
+from domain.consent import Consent, Policies
 from domain.mirrors import Mirror, merge_mirrors
 from domain.records import Identifier, node_id
 
@@ -32,14 +33,6 @@ class Attribute(NamedTuple):
     @property
     def rank(self) -> tuple[int, int, int]:
         return (self.priority, self.occurred_at, self.position)
-
-
-class Consent(NamedTuple):
-    """A consent given or refused, and when that was said."""
-
-    given: bool
-    occurred_at: int
-    position: int
 
 
 class Membership(NamedTuple):
@@ -152,14 +145,14 @@ def set_attributes(
     return changed
 
 
-def set_consent(profile: Profile, values: Mapping[str, bool], occurred_at: int, position: int) -> list[str]:
+def set_consent(profile: Profile, said: Mapping[str, Consent]) -> list[str]:
     """Takes in what is newer; the purposes whose consent has changed by it."""
     changed = []
-    for purpose, given in values.items():
+    for purpose, consent in said.items():
         held = profile.consent.get(purpose)
-        if held is None or (held.occurred_at, held.position) < (occurred_at, position):
-            profile.consent[purpose] = Consent(given, occurred_at, position)
-            if held is None or held.given != given:
+        if held is None or held.rank < consent.rank:
+            profile.consent[purpose] = consent
+            if held is None or held.given != consent.given:
                 changed.append(purpose)
     return changed
 
@@ -170,17 +163,18 @@ def leave_unsaid(profile: Profile, connection: str, *fields: dict[str, Any]) -> 
     profile.unsaid[connection] = [noted[key] for key in sorted(noted)]
 
 
-def consented(profile: Profile, purpose: str) -> bool:
-    """Whether the person has said yes to this purpose; a connection without purpose needs no yes."""
-    return given(profile.consent, purpose)
+def consented(profile: Profile, purpose: str, policies: Policies) -> bool:
+    """Whether the person consents to this purpose; a connection without purpose needs no consent."""
+    return not purpose or consent_to(profile, purpose, policies) is True
 
 
-def given(consent: Mapping[str, Consent], purpose: str) -> bool:
-    """As `consented`, of somebody's consent alone."""
-    if not purpose:
-        return True
-    held = consent.get(purpose)
-    return held is not None and held.given
+def consent_to(profile: Profile, purpose: str, policies: Policies) -> bool | None:
+    """What the person has said to this purpose or, where that is nothing, what holds by default."""
+    said = profile.consent.get(purpose)
+    if said is not None:
+        return said.given
+    known = {name: profile.value(name) for name in policies.attributes(purpose) if name in profile.attributes}
+    return policies.by_default(purpose, known)
 
 
 def nodes(profile: Profile) -> list[str]:
@@ -207,7 +201,7 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
             elder.attributes[name] = attribute
     for purpose, consent in younger.consent.items():
         said = elder.consent.get(purpose)
-        if said is None or (said.occurred_at, said.position) < (consent.occurred_at, consent.position):
+        if said is None or said.rank < consent.rank:
             elder.consent[purpose] = consent
     for audience, membership in younger.memberships.items():
         entered = elder.memberships.get(audience)

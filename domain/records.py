@@ -27,6 +27,15 @@ class Identifier(NamedTuple):
     value: str
 
 
+class ConsentTerms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a consent was given or refused under: the law, as `gdpr`, and the version of the document that the person
+    was shown. `at` is when, in microseconds, where that is another time than the record's."""
+
+    jurisdiction: str = ""
+    document: str = ""
+    at: int | None = None
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One inbound record, as the log keeps it.
 
@@ -34,8 +43,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `body` is the source's item, byte for byte. `properties_at` and `traits_at` are paths into it, parts
     joined by dots (`"context.traits"`), empty where it has none. `properties` and `traits` hold values that a feed
     had to translate from the vendor's words into ours; they win over those in the body. `consent` maps a
-    purpose to given or refused. `violations` is what a tracking plan has against a record that it lets pass: a
-    pointer and a schema's keyword each.
+    purpose to given or refused, `consent_terms` to what that was said under. `violations` is what a tracking plan has
+    against a record that it lets pass: a pointer and a schema's keyword each.
     """
 
     feed: str
@@ -50,6 +59,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     properties: dict[str, Any] = {}
     traits: dict[str, Any] = {}
     consent: dict[str, bool] = {}
+    consent_terms: dict[str, ConsentTerms] = {}
     violations: tuple[str, ...] = ()
 
 

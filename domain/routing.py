@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from domain.audiences.splits import in_share
+from domain.consent import NO_POLICIES, Policies
 from domain.mapping import Mapped, value_of
 from domain.mirrors import alike, tell
 from domain.outbound import Change, Status
@@ -30,7 +31,8 @@ class Destination(NamedTuple):
     fields that go along where they are known. `audience` is empty where events go out. `mirrored` are fields that
     people may change at the destination, which its paired feed then tells. `channel` is empty where none is shared with
     other connections. `mode` says whether it is told of changes as they come (`stream`) or by runs: of all members
-    (`snapshot`), of what is different (`diff`), of the events since (`batch`)."""
+    (`snapshot`), of what is different (`diff`), of the events since (`batch`). `policies` say what holds of a person
+    who has said nothing to a purpose."""
 
     connection: str
     audience: str
@@ -43,11 +45,18 @@ class Destination(NamedTuple):
     mirrored: frozenset[str] = frozenset()
     channel: str = ""
     mode: Mode = "stream"
+    policies: Policies = NO_POLICIES
 
     @property
     def by_runs(self) -> bool:
         """Whether nothing is told but by runs."""
         return self.mode != "stream"
+
+    @property
+    def purposes(self) -> frozenset[str]:
+        """The purposes that a person's consent is looked at for: to be told of, or to be told itself."""
+        asked = {purpose for _, field in self.fields for purpose in field.purposes}
+        return frozenset(asked | {self.purpose} - {""})
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -181,7 +190,7 @@ def _wanted(
     if destination.audience not in profile.memberships:
         return None, ""
     fields, missing = fields_of(profile, destination, traits)
-    if not consented(profile, destination.purpose):
+    if not consented(profile, destination.purpose, destination.policies):
         missing = f"no consent to '{destination.purpose}'"
     if held_out(profile, destination):
         missing = HELD_OUT

@@ -49,6 +49,10 @@ def settling_of(plan: Plan, position: int, at: int, changed: Iterable[tuple[str,
     compiled = plan.audiences
     audiences = {name for kind, name in names if kind == "audience"}
     audiences |= compiled.asking_for(name for kind, name in names if kind == "trait")
+    # What is declared of purposes stands with the workspace itself.
+    declared_anew = any(kind == "workspace" for kind, _ in names)
+    if declared_anew:
+        audiences |= compiled.asking_consent
     told = {
         audience
         for audience, destinations in plan.destinations.items()
@@ -57,6 +61,7 @@ def settling_of(plan: Plan, position: int, at: int, changed: Iterable[tuple[str,
         or ("audience", audience) in names
         or ("channel", destination.channel) in names
         or any(("trait", trait) in names for trait in destination.traits)
+        or (declared_anew and destination.purposes)
     }
     anew = compiled.in_order((*audiences, *compiled.dependants(audiences)))
     return Settling(position, at, anew, frozenset(told))

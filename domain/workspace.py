@@ -6,7 +6,7 @@ The YAML form is `roundtrip.yaml`. A workspace with a mistake is refused whole.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,7 @@ from domain.audiences.definition import Audience
 from domain.audiences.durations import Duration
 from domain.audiences.splits import Percent
 from domain.channels import Channel
+from domain.consent import Jurisdiction, Policies, Purpose
 from domain.forwarding import ForwardedEvents, Properties
 from domain.imports import Import
 from domain.loops import Loop, hops_of
@@ -27,6 +28,8 @@ from domain.secret_ref import SecretRef as SecretRef
 from domain.tracking_plan import TrackingPlan
 from domain.traits.definition import Trait
 
+#: A purpose as records name it: any text.
+PurposeName = Annotated[str, Field(min_length=1, max_length=512)]
 #: The format of feeds that only files come in by.
 FILES: Final = "files"
 
@@ -169,6 +172,8 @@ class Workspace(Model):
     clock: Literal["wall", "simulated"] = "wall"
     identity: Identity = Identity()
     identifiers: dict[Name, IdentifierKind] = {}
+    jurisdictions: dict[Name, Jurisdiction] = {}
+    purposes: dict[PurposeName, Purpose] = {}
     feeds: dict[Name, Feed] = {}
     traits: dict[Name, Trait] = {}
     audiences: dict[Name, Audience] = {}
@@ -177,6 +182,21 @@ class Workspace(Model):
     loops: dict[Name, Loop] = {}
     tracking_plans: dict[Name, TrackingPlan] = {}
     imports: dict[Name, Import] = {}
+
+    @property
+    def policies(self) -> Policies:
+        """What holds of who has said nothing to a purpose."""
+        return Policies(self.purposes, self.jurisdictions)
+
+    @model_validator(mode="after")
+    def _in_declared_jurisdictions(self) -> Workspace:
+        for name, purpose in self.purposes.items():
+            for jurisdiction in purpose.in_:
+                if jurisdiction not in self.jurisdictions:
+                    who = f"purpose '{name}'"
+                    problem = _unknown(who, "jurisdiction", jurisdiction, self.jurisdictions)
+                    raise _refused(problem, "purposes", name)
+        return self
 
     @model_validator(mode="after")
     def _imports_by_feeds(self) -> Workspace:

@@ -35,6 +35,20 @@ class Column(_Model):
         return {"column": value} if isinstance(value, str) else value
 
 
+class ConsentColumn(_Model):
+    """The column that says yes or no to a purpose, and what that was said under, the same for every row: the law,
+    and the version of the document that people were shown."""
+
+    column: Annotated[str, Field(min_length=1)]
+    jurisdiction: Annotated[str, Field(max_length=512)] = ""
+    document: Annotated[str, Field(max_length=512)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+
 class Mapping(_Model):
     """One row becomes one record of this `type`.
 
@@ -51,7 +65,7 @@ class Mapping(_Model):
     time: Column | None = None
     identifiers: Annotated[dict[str, str], Field(min_length=1)]
     values: dict[str, Column] = {}
-    consent: dict[str, str] = {}
+    consent: dict[str, ConsentColumn] = {}
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
     @model_validator(mode="after")
@@ -66,5 +80,7 @@ class Mapping(_Model):
     def columns(self) -> frozenset[str]:
         """Every column that the mapping names."""
         times = {self.time.column} if self.time else set()
-        named = {*self.identifiers.values(), *self.consent.values(), self.id, self.event_column}
-        return frozenset((named | times | {one.column for one in self.values.values()}) - {""})
+        named = {*self.identifiers.values(), self.id, self.event_column}
+        values = {one.column for one in self.values.values()}
+        consents = {one.column for one in self.consent.values()}
+        return frozenset((named | times | values | consents) - {""})

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.records import Identifier, Record
+from domain.records import ConsentTerms, Identifier, Record
 from feeds.feed import FeedFormat, InvalidError, Payload, Problem, UnverifiedError
 from feeds.fields import digest_of, identifiers_of, object_in, text_of, vendors
 from feeds.items import Item, gather, read_items, read_object
@@ -102,6 +102,7 @@ def _batch(feed: str, item: Item, received_at: int) -> Iterator[Record]:
     raws = _decode_list(parts.pop("events")) if events else []
     id = text_of(said.get("source_request_id")) or digest_of(item.raw)
     when = said.get("timestamp_unixtime_ms")
+    consent, terms = _consent(said, at)
     yield Record(
         feed=feed,
         message_id=id,
@@ -110,7 +111,8 @@ def _batch(feed: str, item: Item, received_at: int) -> Iterator[Record]:
         identifiers=identifiers,
         body=msgspec.Raw(msgspec.json.encode(parts)),
         traits_at="user_attributes" if isinstance(said.get("user_attributes"), dict) else "",
-        consent=_consent(said, at),
+        consent=consent,
+        consent_terms=terms,
     )
     for index, (event, raw) in enumerate(zip(events or (), raws, strict=True)):
         yield _event(
@@ -160,18 +162,34 @@ def _claims(feed: str, said: dict[str, Any]) -> Iterator[tuple[str | None, Any]]
             yield kind, device[name]
 
 
-def _consent(said: dict[str, Any], at: str) -> dict[str, bool]:
-    """GDPR's purposes under their own names; CCPA's opt-out of data sale is a refusal of `data_sale`."""
+def _consent(said: dict[str, Any], at: str) -> tuple[dict[str, bool], dict[str, ConsentTerms]]:
+    """GDPR's purposes under their own names; CCPA's opt-out of data sale is a refusal of `data_sale`. Each with the
+    law, the document and the time that it was said under."""
     state = object_in(said, "consent_state")
     given: dict[str, bool] = {}
+    terms: dict[str, ConsentTerms] = {}
     for purpose, one in object_in(state, "gdpr").items():
         consented = one.get("consented") if isinstance(one, dict) else None
+        where = f"{at}/consent_state/gdpr"
         if not isinstance(consented, bool):
-            where = f"{at}/consent_state/gdpr"
             raise InvalidError(Problem(where, "not_consent", "each purpose has 'consented': true or false"))
         given[purpose] = consented
-    opted_out = object_in(object_in(state, "ccpa"), "data_sale_opt_out").get("consented")
-    return given | ({"data_sale": not opted_out} if isinstance(opted_out, bool) else {})
+        terms[purpose] = _terms("gdpr", one, where)
+    sale = object_in(object_in(state, "ccpa"), "data_sale_opt_out")
+    opted_out = sale.get("consented")
+    if isinstance(opted_out, bool):
+        given["data_sale"] = not opted_out
+        terms["data_sale"] = _terms("ccpa", sale, f"{at}/consent_state/ccpa")
+    return given, terms
+
+
+def _terms(jurisdiction: str, said: dict[str, Any], at: str) -> ConsentTerms:
+    when = said.get("timestamp_unixtime_ms")
+    return ConsentTerms(
+        jurisdiction=jurisdiction,
+        document=text_of(said.get("document")),
+        at=None if when is None else from_milliseconds(when, at),
+    )
 
 
 FEED: Final = FeedFormat(verify, parse_message)

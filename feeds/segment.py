@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from domain.records import RECORD_TYPES, Identifier, Record, RecordType
+from domain.records import RECORD_TYPES, ConsentTerms, Identifier, Record, RecordType
 from feeds.feed import (
     InvalidError,
     MalformedError,
@@ -24,7 +24,7 @@ from feeds.feed import (
 from feeds.fields import digest_of
 from feeds.reading import check_depth, read_json
 from feeds.segment_identifiers import more_identifiers
-from feeds.tcf import purposes_of
+from feeds.tcf import read_framework
 from feeds.times import parse_time, read_time, unreadable_time
 
 ITEM_LIMIT: Final = 32 * 1024
@@ -47,6 +47,8 @@ class _Batch(msgspec.Struct):
 class _Key(msgspec.Struct):
     writeKey: str | None = None  # noqa: N815
 
+
+_NO_CONSENT: Final[tuple[dict[str, bool], dict[str, ConsentTerms]]] = ({}, {})
 
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_key = msgspec.json.Decoder(_Key).decode
@@ -140,6 +142,7 @@ def _record(
         traits_at = "traits"
     elif context is not None and context.get("traits") is not None:
         traits_at = "context.traits"
+    consent, terms = _NO_CONSENT if context is None else _consent(context, pointer)
     return Record(
         feed=feed,
         message_id=_text(said, "messageId", pointer, _ID_LIMIT) or digest_of(body),
@@ -150,7 +153,8 @@ def _record(
         name=name,
         properties_at=_PROPERTIES_AT.get(kind, "") if properties is not None else "",
         traits_at=traits_at,
-        consent={} if context is None else _consent(context, pointer),
+        consent=consent,
+        consent_terms=terms,
     )
 
 
@@ -225,18 +229,27 @@ def _occurred_at(said: dict[str, Any], pointer: str, batch_sent_at: Any, receive
     return occurred_at + skew if abs(skew) <= _SKEW_LIMIT_US else occurred_at
 
 
-def _consent(context: dict[str, Any], pointer: str) -> dict[str, bool]:
+def _consent(context: dict[str, Any], pointer: str) -> tuple[dict[str, bool], dict[str, ConsentTerms]]:
+    """Each purpose that is spoken of, and what it is given or refused under. `jurisdiction` and `document` are not
+    Segment's words, but ours."""
     consent = _object(context, "consent", f"{pointer}/context")
     if consent is None:
-        return {}
-    framework = consent.get("tcString")
-    given = {} if framework is None else purposes_of(framework, f"{pointer}/context/consent/tcString")
+        return _NO_CONSENT
+    where = f"{pointer}/context/consent"
+    given: dict[str, bool] = {}
+    terms: dict[str, ConsentTerms] = {}
+    if consent.get("tcString") is not None:
+        framework = read_framework(consent["tcString"], f"{where}/tcString")
+        given |= framework.purposes
+        terms |= dict.fromkeys(framework.purposes, framework.terms)
     preferences = consent.get("categoryPreferences")
     if preferences is None:
-        return given
-    where = f"{pointer}/context/consent/categoryPreferences"
+        return given, terms
     if not isinstance(preferences, dict) or not all(isinstance(v, bool) for v in preferences.values()):
-        raise InvalidError(
-            Problem(where, "not_consent", "an object of purposes with true or false is expected")
-        )
-    return given | preferences if given else preferences
+        detail = "an object of purposes with true or false is expected"
+        raise InvalidError(Problem(f"{where}/categoryPreferences", "not_consent", detail))
+    jurisdiction = _text(consent, "jurisdiction", where, _NAME_LIMIT)
+    document = _text(consent, "document", where, _NAME_LIMIT)
+    if jurisdiction or document or terms:
+        terms |= dict.fromkeys(preferences, ConsentTerms(jurisdiction=jurisdiction, document=document))
+    return given | preferences if given else preferences, terms

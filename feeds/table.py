@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from domain.identifiers import read_identifier
-from domain.records import Identifier, Record, derive_id
+from domain.records import ConsentTerms, Identifier, Record, derive_id
 from feeds.blocks import Block
 from feeds.columns import read_booleans, read_column, read_moments
 from feeds.mapping import Mapping
@@ -46,6 +46,11 @@ def block_reader(
     place = "traits" if mapping.type == "identify" else "properties"
     properties_at, traits_at = ("", place) if place == "traits" else (place, "")
     namespace = derive_id("file", file)
+    terms = {
+        purpose: ConsentTerms(jurisdiction=one.jurisdiction, document=one.document)
+        for purpose, one in mapping.consent.items()
+        if one.jurisdiction or one.document
+    }
 
     def read(block: Block) -> Iterator[tuple[int, Record | Rejected]]:
         _check_names(block, mapping)
@@ -93,6 +98,7 @@ def block_reader(
                     properties_at=properties_at,
                     traits_at=traits_at,
                     consent=consent,
+                    consent_terms=terms if consent.keys() == terms.keys() else _those(terms, consent),
                 ),
             )
         while waiting is not None:
@@ -132,6 +138,10 @@ def _values(block: Block, mapping: Mapping, failed: _Failed) -> list[dict[str, A
     return [
         {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None} for cells in rows
     ]
+
+
+def _those(terms: dict[str, ConsentTerms], consent: dict[str, bool]) -> dict[str, ConsentTerms]:
+    return {purpose: terms[purpose] for purpose in consent if purpose in terms} if terms else {}
 
 
 def _names(cells: Sequence[Any], fail: Callable[[int, str], None]) -> list[str]:
@@ -179,7 +189,7 @@ def _consents(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[dict[
         return [none] * len(block)
     columns = [
         read_booleans(block.column(column), failed.of("wrong_consent", column))
-        for column in mapping.consent.values()
+        for column in (one.column for one in mapping.consent.values())
     ]
     rows = list(zip(*columns, strict=True))
     given = {

@@ -25,7 +25,7 @@ from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
 from domain.routing import Destination, Routed, Withheld, list_member, route
 from domain.workspace import Connection, Workspace
-from runtime.definitions import forwarding_of, plan_of
+from runtime.definitions import plan_of
 from runtime.identity_rules import rules_of
 from runtime.profiles import NobodyError, log_time, person_of
 
@@ -117,11 +117,12 @@ def _event(
     properties = dig(msgspec.json.decode(record.body), record.properties_at) | record.properties
     at = min(record.occurred_at, row.recorded_at)
     happening = Happening(record.feed, event_name(record), at, properties)
-    forwarding = forwarding_of(name, workspace.connections[name])
+    plan = plan_of(workspace)
+    forwarding = plan.forwardings.by(name)
+    assert forwarding is not None
     if record.type not in ("track", "page", "screen") or not forwarding.listens_to(happening):
         return Preview((), (), "it is none of the events that the connection sends")
-    compiled = plan_of(workspace).audiences
-    traits = compiled.values(forwarding.destination.traits, profile.conditions, row.recorded_at)
+    traits = plan.audiences.values(forwarding.destination.traits, profile.conditions, row.recorded_at)
     decision = forward(profile, forwarding, happening, traits)
     if not isinstance(decision, Routed):
         return Preview((), (), decision.reason)

@@ -15,6 +15,7 @@ from adapters.log.append import append
 from adapters.projections.definitions import DefinitionChange
 from domain.audiences.evaluation import compile_audiences
 from domain.configuration import Definition
+from domain.consent import NO_POLICIES, Policies
 from domain.forwarding import Forwarding, Forwardings, choice
 from domain.mapping import mapped
 from domain.mendable import Mendable
@@ -106,7 +107,7 @@ def bodies_of(workspace: Workspace) -> dict[tuple[str, str], dict[str, Any]]:
     """Kind and name of each definition of a workspace → its body, as it stands in the log."""
     return {
         ("workspace", workspace.workspace): {"clock": workspace.clock}
-        | _body(workspace, include={"identity", "identifiers"}),
+        | _body(workspace, include={"identity", "identifiers", "jurisdictions", "purposes"}),
         **{("feed", name): _body(feed) for name, feed in workspace.feeds.items()},
         **{("trait", name): _body(trait) for name, trait in workspace.traits.items()},
         **{("audience", name): _body(audience) for name, audience in workspace.audiences.items()},
@@ -166,17 +167,20 @@ def plan_of(workspace: Workspace | None) -> Plan:
         return Plan(compile_audiences({}), {}, {})
     pairs = pairs_of(workspace)
     mirrored = {pair.connection: frozenset(pair.fields) for several in pairs.values() for pair in several}
+    policies = workspace.policies
     destinations: dict[str, tuple[Destination, ...]] = {}
     for name, connection in workspace.connections.items():
         if connection.audience is not None:
             holdout = workspace.audiences[connection.audience].holdout
-            destination = destination_of(name, connection, holdout)._replace(
+            destination = destination_of(name, connection, holdout, policies)._replace(
                 mirrored=mirrored.get(name, frozenset())
             )
             destinations[connection.audience] = (*destinations.get(connection.audience, ()), destination)
-    forwardings = (forwarding_of(name, one) for name, one in workspace.connections.items() if one.events)
+    forwardings = (
+        forwarding_of(name, one, policies) for name, one in workspace.connections.items() if one.events
+    )
     return Plan(
-        compile_audiences(workspace.audiences, workspace.traits),
+        compile_audiences(workspace.audiences, workspace.traits, policies),
         {name: feed.priority for name, feed in workspace.feeds.items()},
         destinations,
         rules_of(workspace),
@@ -186,7 +190,9 @@ def plan_of(workspace: Workspace | None) -> Plan:
     )
 
 
-def destination_of(name: str, connection: Connection, holdout: float = 0) -> Destination:
+def destination_of(
+    name: str, connection: Connection, holdout: float = 0, policies: Policies = NO_POLICIES
+) -> Destination:
     """A connection as routing needs it."""
     wire = connector(connection.connector)
     mode = connection.mode or ("batch" if connection.schedule else "stream")
@@ -195,7 +201,7 @@ def destination_of(name: str, connection: Connection, holdout: float = 0) -> Des
         connection=name,
         audience=connection.audience or "",
         purpose=connection.purpose,
-        fields=tuple((name, mapped(field)) for name, field in connection.fields.items()),
+        fields=tuple((name, mapped(field, policies)) for name, field in connection.fields.items()),
         changes=wire.changes - unused,
         max_batch=wire.max_batch,
         holdout=holdout,
@@ -204,14 +210,15 @@ def destination_of(name: str, connection: Connection, holdout: float = 0) -> Des
         else frozenset(connection.fields) - frozenset(connection.requires),
         channel=connection.channel or "",
         mode=mode,
+        policies=policies,
     )
 
 
-def forwarding_of(name: str, connection: Connection) -> Forwarding:
+def forwarding_of(name: str, connection: Connection, policies: Policies) -> Forwarding:
     """A connection that events go out by, as routing needs it."""
     properties = connection.properties
     return Forwarding(
-        destination_of(name, connection),
+        destination_of(name, connection, policies=policies),
         tuple(choice(event) for event in connection.events or ()),
         None if properties == "all" else tuple(properties.items()),
         frozenset(connection.feeds),

@@ -41,7 +41,8 @@ def show_profile_then(engine: Engine, said: str, place: str, change_of: ChangeOf
         then = person_then(connection, said, place, change_of)
     compiled = then.plans.at(then.position + 1).audiences
     traits = compiled.values(compiled.traits, then.profile.conditions, then.now)
-    return {"position": then.position, "at": written(then.now), **shown_profile(then.profile, traits)}
+    shown = shown_profile(then.profile, traits, compiled.policies)
+    return {"position": then.position, "at": written(then.now), **shown}
 
 
 def person_then(connection: Connection, said: str, place: str, change_of: ChangeOf) -> Then:

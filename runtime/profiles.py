@@ -10,9 +10,10 @@ from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
+from domain.consent import Policies
 from domain.identifiers import read_identifier
 from domain.mendable import Mendable
-from domain.profiles import Profile
+from domain.profiles import Profile, consent_to
 from domain.records import Identifier, node_id
 from runtime.definitions import plan_of
 from runtime.pipeline import CHECKPOINT
@@ -35,7 +36,7 @@ def show_profile(engine: Engine, said: str) -> dict[str, Any]:
         workspace, now = load_workspace(connection), log_time(connection)
     compiled = plan_of(workspace).audiences
     traits = compiled.values(compiled.traits, profile.conditions, now)
-    return {"position": position, **shown_profile(profile, traits)}
+    return {"position": position, **shown_profile(profile, traits, compiled.policies)}
 
 
 def log_time(connection: Connection) -> int:
@@ -63,8 +64,9 @@ def identifier_of(said: str) -> Identifier:
     return identifier
 
 
-def shown_profile(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
-    """A profile for people and programs; `traits` are its computed ones."""
+def shown_profile(profile: Profile, traits: dict[str, Any], policies: Policies) -> dict[str, Any]:
+    """A profile for people and programs; `traits` are its computed ones, `policies` say what holds of a purpose to
+    which the person has said nothing."""
     return {
         "profile": profile.id,
         "created": profile.created,
@@ -87,12 +89,8 @@ def shown_profile(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
         },
         "traits": traits,
         "consent": {
-            purpose: {
-                "given": held.given,
-                "occurred_at": written(held.occurred_at),
-                "position": held.position,
-            }
-            for purpose, held in sorted(profile.consent.items())
+            purpose: _consent(profile, purpose, policies)
+            for purpose in sorted({*profile.consent, *policies.purposes})
         },
         "memberships": {
             audience: {"entered_at": written(membership.at), "position": membership.position}
@@ -100,3 +98,12 @@ def shown_profile(profile: Profile, traits: dict[str, Any]) -> dict[str, Any]:
         },
         "sent": dict(sorted({**profile.heard, **profile.routed}.items())),
     }
+
+
+def _consent(profile: Profile, purpose: str, policies: Policies) -> dict[str, Any]:
+    held = profile.consent.get(purpose)
+    if held is None:
+        return {"given": consent_to(profile, purpose, policies), "by_default": True}
+    shown = {"given": held.given, "occurred_at": written(held.occurred_at), "position": held.position}
+    terms = {"feed": held.feed, "jurisdiction": held.jurisdiction, "document": held.document}
+    return shown | {name: value for name, value in terms.items() if value}

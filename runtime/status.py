@@ -11,9 +11,10 @@ from sqlalchemy import Engine, text
 
 from adapters.log.read import read_head
 from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.definitions import load_policies
 from adapters.projections.outbound import count_by_status
-from adapters.projections.people import load_consent, load_graph
-from domain.profiles import given
+from adapters.projections.people import load_consent, load_graph, load_profiles
+from domain.profiles import consented
 from runtime.effect import standing
 
 READERS = ("pipeline", "relay")
@@ -48,4 +49,10 @@ def who_consents(engine: Engine, purpose: str, profiles: Collection[str]) -> set
         if not purpose:
             return set(now)
         consent = load_consent(connection, set(now.values()))
-    return {asked for asked, id in now.items() if id in consent and given(consent[id], purpose)}
+        said = {id: theirs[purpose].given for id, theirs in consent.items() if purpose in theirs}
+        silent = consent.keys() - said.keys()
+        if silent:
+            policies = load_policies(connection)
+            profiles_now = load_profiles(connection, silent)
+            said |= {id: consented(one, purpose, policies) for id, one in profiles_now.items()}
+    return {asked for asked, id in now.items() if said.get(id, False)}

@@ -88,7 +88,7 @@ def _moves(
     found = {}
     for number, name in enumerate(settling.audiences):
         progress(f"asking for {name}", number / len(settling.audiences))
-        query = bulk.members(workspace.audiences, name, workspace.traits)
+        query = bulk.members(workspace.audiences, name, workspace.traits, workspace.policies)
         inside = {profile for (profile,) in bulk.duck.execute(query).fetchall()}
         there = load_members(bulk.connection, name).keys()
         stay = len(inside & there)

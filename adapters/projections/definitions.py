@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
 from adapters.log.read import driver_of
+from domain.consent import NO_POLICIES, Policies
 from domain.workspace import Workspace
 
 _SECTIONS = {
@@ -63,6 +64,16 @@ def load_workspace(connection: Connection) -> Workspace | None:
     with driver_of(connection).cursor() as cursor:
         rows = cursor.execute("SELECT kind, name, body FROM definition ORDER BY kind, name").fetchall()
     return workspace_of(rows)
+
+
+def load_policies(connection: Connection) -> Policies:
+    """What holds, as it is declared, of who has said nothing to a purpose."""
+    with driver_of(connection).cursor() as cursor:
+        rows = cursor.execute(
+            "SELECT kind, name, body FROM definition WHERE kind = 'workspace' ORDER BY name"
+        ).fetchall()
+    workspace = workspace_of(rows)
+    return workspace.policies if workspace is not None else NO_POLICIES
 
 
 def changed_since(connection: Connection, position: int) -> list[tuple[str, str]]:

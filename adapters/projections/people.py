@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
-from domain.profiles import Consent, Profile, decode_consent, decode_profile, encode_profile
+from domain.consent import Consent
+from domain.profiles import Profile, decode_consent, decode_profile, encode_profile
 from domain.state import MembershipChange, Outcome, State
 
 #: What profiles are sealed for: their table. Equal profiles are equal bytes, so that digests can be compared.

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine
 from adapters.projections.people import save
 from benchmarks.of_identity.traffic import EVENTS, device, properties, user
 from domain.audiences.evaluation import CompiledAudiences, Event
-from domain.profiles import Attribute, Consent, Profile
+from domain.consent import Consent
+from domain.profiles import Attribute, Profile
 from domain.records import node_id
 from domain.state import Outcome, State
 

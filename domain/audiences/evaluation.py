@@ -28,6 +28,7 @@ from domain.audiences.matching import matcher, value_at
 from domain.audiences.occurrences import REASONS, Event, Finding
 from domain.audiences.sequences import SequenceLeaf
 from domain.audiences.splits import in_share
+from domain.consent import NO_POLICIES, Policies
 from domain.traits.definition import Trait
 from domain.traits.leaf import TraitLeaf
 
@@ -38,7 +39,7 @@ Conditions = dict[str, Any]
 
 
 class Person(NamedTuple):
-    """What an audience may ask about."""
+    """What an audience may ask about. `consent` is what the person has said."""
 
     conditions: Conditions
     attributes: Mapping[str, Any]
@@ -66,7 +67,13 @@ class CompiledAudiences:
     """Audiences, and the computed traits that they may ask about, ready for use; never changed. `names` are in
     dependency order: whoever refers to another comes after it."""
 
-    def __init__(self, audiences: Mapping[str, Audience], traits: Mapping[str, Trait] = {}) -> None:
+    def __init__(
+        self,
+        audiences: Mapping[str, Audience],
+        traits: Mapping[str, Trait] = {},
+        policies: Policies = NO_POLICIES,
+    ) -> None:
+        self.policies = policies
         self.names: tuple[str, ...] = dependency_order(audiences)
         self._rank = {name: rank for rank, name in enumerate(self.names)}
         self.traits: Mapping[str, TraitLeaf] = {name: TraitLeaf(traits[name]) for name in sorted(traits)}
@@ -89,9 +96,13 @@ class CompiledAudiences:
                         by_leaf[self.traits[condition.trait].id].add(name)
                     case ConsentCondition():
                         by_consent.setdefault(condition.consent, set()).add(name)
+                        for part in policies.attributes(condition.consent):
+                            by_attribute.setdefault(part, set()).add(name)
                     case InSplit():
                         self._split.add(name)
             self._evaluate[name] = self._compile_audience(audiences[name])
+        #: The audiences that ask for consent by themselves.
+        self.asking_consent = frozenset().union(*by_consent.values())
         self._by_attribute = {key: self._with_dependants(names) for key, names in by_attribute.items()}
         self._by_consent = {key: self._with_dependants(names) for key, names in by_consent.items()}
         self._by_event: dict[str, list[tuple[Leaf, tuple[str, ...]]]] = {}
@@ -175,6 +186,11 @@ class CompiledAudiences:
         refers to must be up to date."""
         return Verdict(*self._evaluate[audience](person, now))
 
+    def consent(self, purpose: str, person: Person) -> bool | None:
+        """What the person has said to a purpose or, where that is nothing, what holds by default."""
+        said = person.consent.get(purpose)
+        return said if said is not None else self.policies.by_default(purpose, person.attributes)
+
     def find(self, condition: Condition, person: Person, now: int) -> Finding:
         """What one condition of a definition comes to, by itself."""
         return self._compile(condition)(person, now)
@@ -235,7 +251,7 @@ class CompiledAudiences:
                 return _trait(condition, self.traits[condition.trait])
             case ConsentCondition():
                 purpose, wanted = condition.consent, condition.is_ == "given"
-                return lambda person, now: _TRUE if person.consent.get(purpose) is wanted else _FALSE
+                return lambda person, now: _TRUE if self.consent(purpose, person) is wanted else _FALSE
             case InAudience():
                 return _in_audience(condition.in_audience)
             case InSplit():
@@ -250,12 +266,12 @@ class CompiledAudiences:
 
 
 def compile_audiences(
-    audiences: Mapping[str, Audience], traits: Mapping[str, Trait] = {}
+    audiences: Mapping[str, Audience], traits: Mapping[str, Trait] = {}, policies: Policies = NO_POLICIES
 ) -> CompiledAudiences:
     """Makes audiences ready for use. Raises `InvalidAudiences` where they refer to what is not there, or to one another
     in a circle."""
     validate_audiences(audiences, traits)
-    return CompiledAudiences(audiences, traits)
+    return CompiledAudiences(audiences, traits, policies)
 
 
 def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> dict[str, set[str]]:

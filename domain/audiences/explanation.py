@@ -72,7 +72,7 @@ def _clause(condition: Condition, compiled: CompiledAudiences, person: Person, n
         case TraitCondition():
             return _trait(condition, compiled, person, now)
         case ConsentCondition():
-            return _consent(condition, compiled.find(condition, person, now), person)
+            return _consent(condition, compiled, person, now)
         case InSplit():
             return _split(condition, compiled.find(condition, person, now), person)
         case EventCount() | EventSum() | FirstOrLast() | Sequence():
@@ -120,8 +120,15 @@ def _trait(condition: TraitCondition, compiled: CompiledAudiences, person: Perso
     return Clause(text, found.holds, shown, found.because, found.due, change)
 
 
-def _consent(condition: ConsentCondition, found: Finding, person: Person) -> Clause:
-    said = {True: "given", False: "refused", None: "never said"}[person.consent.get(condition.consent)]
+def _consent(condition: ConsentCondition, compiled: CompiledAudiences, person: Person, now: int) -> Clause:
+    found = compiled.find(condition, person, now)
+    words = {True: "given", False: "refused", None: "unknown"}
+    if condition.consent in person.consent:
+        said = words[person.consent[condition.consent]]
+    else:
+        said = "never said"
+        if condition.consent in compiled.policies.purposes:
+            said += f", {words[compiled.consent(condition.consent, person)]} by default"
     other = "refused" if condition.is_ == "given" else "given"
     change = f"consent to '{condition.consent}' {other if found.holds else condition.is_}"
     return Clause(f"consent to '{condition.consent}' {condition.is_}", found.holds, said, (), None, change)

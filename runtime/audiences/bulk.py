@@ -16,6 +16,7 @@ from adapters.log.read import read_positions, read_sources
 from adapters.projections.checkpoint import read_checkpoint
 from domain.audiences.definition import Audience
 from domain.audiences.sql.compiler import compile_audience
+from domain.consent import NO_POLICIES, Policies
 from domain.history import HistoryRow
 from domain.mendable import Mendable
 from domain.traits.definition import Trait
@@ -45,10 +46,18 @@ class Bulk:
     people: int
     ahead: bool
 
-    def members(self, audiences: Mapping[str, Audience], name: str, traits: Mapping[str, Trait] = {}) -> str:
-        """The SQL of who is in an audience, one column `profile`. `traits` are those that may be asked for."""
+    def members(
+        self,
+        audiences: Mapping[str, Audience],
+        name: str,
+        traits: Mapping[str, Trait] = {},
+        policies: Policies = NO_POLICIES,
+    ) -> str:
+        """The SQL of who is in an audience, one column `profile`. `traits` are those that may be asked for, `policies`
+        say what holds of who has said nothing to a purpose."""
         upto = self.position if self.ahead else None
-        return compile_audience(audiences, name, self.now, upto, traits).sql(dialect="duckdb")
+        query = compile_audience(audiences, name, self.now, upto, traits, policies)
+        return query.sql(dialect="duckdb")
 
 
 @contextmanager

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Engine
 
 from adapters.projections.checkpoint import read_checkpoint
-from adapters.projections.definitions import load_workspace
-from domain.audiences.definition import Audience
+from adapters.projections.definitions import load_workspace, workspace_of
 from domain.audiences.evaluation import Person, compile_audiences
 from domain.audiences.explanation import Clause, explain
 from domain.profiles import Profile
-from domain.traits.definition import Trait
+from domain.workspace import Workspace
 from runtime.past import ChangeOf
 from runtime.pipeline import CHECKPOINT
 from runtime.profile_then import person_then
@@ -33,9 +31,7 @@ def explain_membership(engine: Engine, audience: str, said: str) -> Explained:
         workspace = load_workspace(connection)
         profile = person_of(connection, said)
         position, now = read_checkpoint(connection, CHECKPOINT), log_time(connection)
-    audiences = dict(workspace.audiences) if workspace else {}
-    traits = dict(workspace.traits) if workspace else {}
-    return Explained(position, _explained(audience, audiences, traits, profile, now))
+    return Explained(position, _explained(audience, workspace, profile, now))
 
 
 def explain_membership_then(
@@ -48,25 +44,13 @@ def explain_membership_then(
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         then = person_then(connection, said, place, change_of)
     declared = then.plans.declared()
-    audiences = {
-        name: Audience.model_validate(body)
-        for (kind, name), (body, _) in declared.items()
-        if kind == "audience"
-    }
-    traits = {
-        name: Trait.model_validate(body) for (kind, name), (body, _) in declared.items() if kind == "trait"
-    }
-    return Explained(then.position, _explained(audience, audiences, traits, then.profile, then.now))
+    workspace = workspace_of((kind, name, declared[kind, name][0]) for kind, name in sorted(declared))
+    return Explained(then.position, _explained(audience, workspace, then.profile, then.now))
 
 
-def _explained(
-    name: str,
-    audiences: Mapping[str, Audience],
-    traits: Mapping[str, Trait],
-    profile: Profile,
-    now: int,
-) -> Clause:
-    if name not in audiences:
+def _explained(name: str, workspace: Workspace | None, profile: Profile, now: int) -> Clause:
+    audiences = dict(workspace.audiences) if workspace is not None else {}
+    if workspace is None or name not in audiences:
         known = ", ".join(sorted(audiences)) or "none"
         raise NobodyError(f"no audience '{name}' is declared; declared are: {known}")
     person = Person(
@@ -76,4 +60,5 @@ def _explained(
         profile.memberships,
         profile.id,
     )
-    return explain(audiences[name], compile_audiences(audiences, traits), person, now)
+    compiled = compile_audiences(audiences, workspace.traits, workspace.policies)
+    return explain(audiences[name], compiled, person, now)

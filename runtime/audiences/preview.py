@@ -8,6 +8,7 @@ from typing import NamedTuple
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_members
 from domain.audiences.definition import Audience, validate_audiences
+from domain.consent import NO_POLICIES
 from runtime.audiences.bulk import Bulk, Progress
 
 
@@ -33,13 +34,15 @@ def preview_audiences(
     workspace = load_workspace(bulk.connection)
     declared = dict(workspace.audiences) if workspace else {}
     traits = workspace.traits if workspace else {}
+    policies = workspace.policies if workspace else NO_POLICIES
     members = {name: load_members(bulk.connection, name) for name in declared if name not in asked}
     every = declared | dict(asked)
     validate_audiences(every, traits)
     found = []
     for number, name in enumerate(asked):
         progress(f"asking for {name}", number / len(asked))
-        inside = {profile for (profile,) in bulk.duck.execute(bulk.members(every, name, traits)).fetchall()}
+        query = bulk.members(every, name, traits, policies)
+        inside = {profile for (profile,) in bulk.duck.execute(query).fetchall()}
         overlaps = {other: (len(of), len(inside & of.keys())) for other, of in members.items()}
         found.append(
             Preview(name, len(inside), bulk.people, bulk.position, overlaps, sorted(inside)[:sample])

@@ -14,14 +14,18 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
+from adapters.history.tables import History
 from adapters.log.append import append
+from domain.audiences.definition import Audience
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
+from runtime.audiences.bulk import history_now
+from runtime.audiences.preview import preview_audiences
 from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
-from runtime.status import read_status
+from runtime.status import read_status, who_consents
 from tests.keys import KEYS, MASTER_KEY, said
 
 HOUR = 3_600_000_000
@@ -51,7 +55,7 @@ AFTER = {
 TRAITS = {"orders": {"event": "Order Completed", "compute": "count"}}
 
 
-def workspace(audiences: dict[str, Any], connections: dict[str, Any]) -> Workspace:
+def workspace(audiences: dict[str, Any], connections: dict[str, Any], **more: Any) -> Workspace:
     return Workspace.model_validate(
         {
             "workspace": "test",
@@ -60,6 +64,7 @@ def workspace(audiences: dict[str, Any], connections: dict[str, Any]) -> Workspa
             "traits": TRAITS if audiences is AFTER else {},
             "audiences": audiences,
             "connections": connections,
+            **more,
         }
     )
 
@@ -162,6 +167,34 @@ def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
     assert apply_workspace(engine, definitions, workspace(AFTER, {"ads": ADS})) == 0
     with engine.connect() as connection:
         assert connection.execute(text("SELECT position FROM log_head")).scalar_one() == before
+
+
+def test_a_changed_default_of_a_purpose_holds_for_who_was_there_before(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path
+) -> None:
+    ads = ADS | {"audience": "pros", "purpose": "ads", "fields": {"email": "identifier.email"}}
+    willing = {"willing": Audience.model_validate({"match": {"consent": "ads"}})}
+    pros = len([n for n in range(PEOPLE) if n % 2])
+    changes: Counter[str] = Counter()
+    for purposes, change in (
+        ({}, {}),
+        ({"ads": {"default": "given"}}, {"add": pros}),
+        ({}, {"remove": pros}),
+    ):
+        declared = workspace(BEFORE, {"ads": ads}, **({"purposes": purposes} if purposes else {}))
+        apply_workspace(engine, definitions, declared)
+        drain(Pipeline(engine, definitions), 2**62)
+        changes.update(change)
+        sent = said(database, "outbound.requested")
+        assert Counter(one["change"] for one in sent) == changes
+        everybody = {one["profile"] for one in said(database, "outbound.requested")}
+        assert who_consents(engine, "ads", everybody) == (everybody if purposes else set())
+        with history_now(
+            engine, definitions, History(str(tmp_path / "lake")), lambda what, done: None
+        ) as bulk:
+            [found] = preview_audiences(bulk, willing, 0, lambda what, done: None)
+        assert found.size == (PEOPLE if purposes else 0)
+    assert different(database, engine, definitions, tmp_path) == []
 
 
 @pytest.mark.parametrize("commit", [1, 2, 4])

@@ -63,6 +63,12 @@ BODIES: dict[str, tuple[str, bytes, dict[str, str], int]] = {
         {},
         422,
     ),
+    "document of a consent that is none": (
+        "/v1/track",
+        track(context={"consent": {"categoryPreferences": {"push": True}, "document": ["v2"]}}),
+        {},
+        422,
+    ),
     "event over 32 KB": ("/v1/track", track(properties={"a": "x" * 33_000}), {}, 413),
     "event over 32 KB in a batch": ("/v1/batch", batch(TRACK | {"x": "x" * 33_000}), {}, 413),
     "body over 500 KB": ("/v1/batch", batch(*[TRACK | {"x": "x" * 30_000}] * 20), {}, 413),

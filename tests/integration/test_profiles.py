@@ -30,7 +30,8 @@ def test_a_person_is_shown_with_what_decided_by_every_identifier(roundtrip: Roun
     user, anonymous = f"u/{run}", f"a-{run}"
     at = "2026-01-05T02:00:00+00:00"
     says = {"messageId": f"who-{run}", "timestamp": at, "anonymousId": anonymous, "userId": user}
-    consent = {"consent": {"categoryPreferences": {"push": True, "ads": False}}}
+    preferences = {"categoryPreferences": {"push": True, "ads": False}}
+    consent = {"consent": preferences | {"jurisdiction": "gdpr", "document": "2026-01"}}
     send(
         roundtrip,
         {"type": "identify", **says, "traits": {"plan": "pro", "seats": 3}, "context": consent},
@@ -41,9 +42,12 @@ def test_a_person_is_shown_with_what_decided_by_every_identifier(roundtrip: Roun
     assert shown["identifiers"]["anonymous_id"] == [{"value": anonymous, "position": shown["created"]}]
     decided = {"priority": 10, "occurred_at": at, "position": shown["created"]}
     assert shown["attributes"] == {"plan": {"value": "pro", **decided}, "seats": {"value": 3, **decided}}
-    assert {purpose: said["given"] for purpose, said in shown["consent"].items()} == {
-        "ads": False,
-        "push": True,
+    said = {"occurred_at": at, "position": shown["created"], "feed": "app"}
+    said |= {"jurisdiction": "gdpr", "document": "2026-01"}
+    assert shown["consent"] == {
+        "ads": {"given": False, **said},
+        "newsletter": {"given": True, "by_default": True},
+        "push": {"given": True, **said},
     }
     assert shown["memberships"].keys() == {"buyers", "consenting"}
     assert shown["memberships"]["buyers"]["position"] == shown["latest"]

@@ -30,6 +30,7 @@ class Known(NamedTuple):
     attributes: Mapping[str, Any]
     consent: Mapping[str, bool]
     id: str = ""
+    policies: Mapping[str, Any] = {}
 
 
 def holds(definitions: Mapping[str, Any], name: str, known: Known, now: int) -> bool:
@@ -52,7 +53,7 @@ def _condition(definitions: Mapping[str, Any], one: Mapping[str, Any], known: Kn
     if "in_audience" in one:
         return holds(definitions, one["in_audience"], known, now)
     if "consent" in one:
-        return known.consent.get(one["consent"]) is (one.get("is", "given") == "given")
+        return _consent(one["consent"], known) == one.get("is", "given")
     if "attribute" in one:
         return _meets(known.attributes.get(one["attribute"]), one)
     if "split" in one:
@@ -73,6 +74,24 @@ def _condition(definitions: Mapping[str, Any], one: Mapping[str, Any], known: Kn
         if which in one:
             return bool(matching) and _occasion(matching[place], one[which], now)
     return _counted(one, [h for h in matching if _in_window(h, one, now)])
+
+
+def _consent(purpose: str, known: Known) -> str:
+    if purpose in known.consent:
+        return "given" if known.consent[purpose] else "refused"
+    declared = known.policies.get("purposes", {}).get(purpose, {})
+    theirs = [
+        default
+        for name, default in declared.get("in", {}).items()
+        if all(
+            _meets(known.attributes.get(path), wanted)
+            for path, wanted in known.policies["jurisdictions"][name]["where"].items()
+        )
+    ]
+    for strict in ("refused", "unknown", "given"):
+        if strict in theirs:
+            return strict
+    return str(declared.get("default", "unknown"))
 
 
 def _occasion(happened: Happened, asked: Mapping[str, Any], now: int) -> bool:

@@ -16,6 +16,8 @@ from domain.audiences.flat import flatten
 from domain.audiences.matching import matcher, value_at
 from domain.audiences.sequences import SEQUENCE_LIMIT
 from domain.audiences.sql.compiler import compile_audience
+from domain.consent import NO_POLICIES, Policies
+from domain.workspace import Workspace
 from tests.examples import examples
 from tests.unit.lake_tables import lake, values
 from tests.unit.naive_audiences import Happened, Known, holds
@@ -32,29 +34,60 @@ ATTRIBUTES = st.lists(
 )
 CONSENTS = st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=3)
 PEOPLE = st.lists(st.tuples(histories(), ATTRIBUTES, CONSENTS, st.integers(1, 3)), min_size=1, max_size=4)
+DEFAULTS = st.sampled_from(["given", "refused", "unknown"])
+JURISDICTIONS = {
+    "pros": {"where": {"plan": {"is": "pro"}}},
+    "minors": {"where": {"plan": {"is_not": "pro"}, "age": {"less_than": 18}}},
+    "ageless": {"where": {"age": {"exists": False}}},
+}
+POLICIES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {
+            "jurisdictions": st.just(JURISDICTIONS),
+            "purposes": st.fixed_dictionaries(
+                {
+                    "push": st.fixed_dictionaries(
+                        {
+                            "default": DEFAULTS,
+                            "in": st.dictionaries(st.sampled_from(list(JURISDICTIONS)), DEFAULTS),
+                        }
+                    )
+                }
+            ),
+        }
+    ),
+)
 MOMENTS = st.sampled_from([0, 1, HOUR, 2 * HOUR, 5 * HOUR, 9 * HOUR, 24 * HOUR, 100 * HOUR])
 
 
-def members(tables: dict[str, list[dict[str, Any]]], said: dict[str, Any], now: int) -> dict[str, set[str]]:
+def members(
+    tables: dict[str, list[dict[str, Any]]],
+    said: dict[str, Any],
+    now: int,
+    policies: Policies = NO_POLICIES,
+) -> dict[str, set[str]]:
     """Who is in each audience, by the compiled queries."""
     audiences = {name: Audience.model_validate(body) for name, body in said.items()}
     found: dict[str, set[str]] = {name: set() for name in said}
     connection = lake(tables)
     for name in said:
-        query = compile_audience(audiences, name, now).sql(dialect="duckdb")
+        query = compile_audience(audiences, name, now, policies=policies).sql(dialect="duckdb")
         found[name] = {profile for (profile,) in connection.execute(query).fetchall()}
     return found
 
 
 # In two parts, as two processors then draw side by side.
 @pytest.mark.parametrize("part", [1, 2])
-@given(definitions(), PEOPLE, MOMENTS)
+@given(definitions(), PEOPLE, MOMENTS, POLICIES)
 @examples(100)
 def test_bulk_is_stream_is_the_naive_meaning(
-    part: int, said: dict[str, Any], people: list[Any], later: int
+    part: int, said: dict[str, Any], people: list[Any], later: int, defaults: dict[str, Any]
 ) -> None:
+    policies = Workspace.model_validate({"workspace": "w", **defaults}).policies
     tables: dict[str, list[dict[str, Any]]] = {"events": [], "attributes": [], "consents": [], "identity": []}
-    compiled = compile_audiences({name: Audience.model_validate(body) for name, body in said.items()})
+    audiences = {name: Audience.model_validate(body) for name, body in said.items()}
+    compiled = compile_audiences(audiences, policies=policies)
     now = max((at for history, *_ in people for at, _ in history), default=0) + later
     stream: dict[str, set[str]] = {name: set() for name in said}
     naive: dict[str, set[str]] = {name: set() for name in said}
@@ -87,12 +120,14 @@ def test_bulk_is_stream_is_the_naive_meaning(
         )[0].items():
             if inside:
                 stream[name].add(profile)
-        known = Known([Happened(*event) for _, event in history], known_attributes, consent, profile)
+        known = Known(
+            [Happened(*event) for _, event in history], known_attributes, consent, profile, defaults
+        )
         for name in said:
             if holds(said, name, known, now):
                 naive[name].add(profile)
     assert stream == naive, json.dumps(said)
-    assert members(tables, said, now) == stream, json.dumps(said)
+    assert members(tables, said, now, policies) == stream, json.dumps(said)
 
 
 PATHS = st.sampled_from(["a", "b", "a.b", "a.b.c"])

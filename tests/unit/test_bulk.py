@@ -90,7 +90,7 @@ def audience(there: Memory, destination: Destination) -> set[str]:
         fields, missing = fields_of(profile, destination)
         if (
             destination.audience in profile.memberships
-            and consented(profile, destination.purpose)
+            and consented(profile, destination.purpose, destination.policies)
             and not missing
         ):
             found.add(said(fields))

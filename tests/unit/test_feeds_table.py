@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.records import Record
+from domain.records import ConsentTerms, Record
 from feeds.blocks import Block
 from feeds.coercion import coercer
 from feeds.mapping import Mapping
@@ -68,12 +68,15 @@ def test_a_track_row_has_an_event_a_time_and_consent() -> None:
         "what": "Order Completed",
         "at": "2026-11-24T10:00:00+01:00",
         "push": "n",
+        "mail": "",
         "sum": "3",
     }
-    record = make(row, type="track", event_column="what", time="at", consent={"push": "push"})
+    terms = {"column": "push", "jurisdiction": "gdpr", "document": "2026-01"}
+    record = make(row, type="track", event_column="what", time="at", consent={"push": terms, "mail": "mail"})
     assert (record.name, record.properties_at) == ("Order Completed", "properties")
     assert record.occurred_at == 1_795_510_800_000_000
     assert record.consent == {"push": False}
+    assert record.consent_terms == {"push": ConsentTerms(jurisdiction="gdpr", document="2026-01")}
     assert body(record)["properties"] == {"sum": "3"}
 
 

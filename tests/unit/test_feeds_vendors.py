@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.engagement import EVENTS
-from domain.records import Record, dig
+from domain.records import ConsentTerms, Record, dig
 from feeds import airship, braze, hubspot, onesignal, sendgrid, twilio
 from feeds.feed import InvalidError, MalformedError, PartlyInvalidError, Payload, feed_format, feed_formats
 from feeds.mparticle import parse_bulk
@@ -188,6 +188,10 @@ def test_a_batch_of_mparticles_tells_attributes_and_consent_once() -> None:
     identify, *events = parsed("mparticle")
     assert dig(json.loads(bytes(identify.body)), identify.traits_at)["tier"] == "gold"
     assert identify.consent == {"push": True, "data_sale": False}
+    assert identify.consent_terms == {
+        "push": ConsentTerms(jurisdiction="gdpr", document="v1", at=1_764_000_000_000_000),
+        "data_sale": ConsentTerms(jurisdiction="ccpa"),
+    }
     assert not any(event.traits_at or event.consent for event in events)
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from domain.mapping import Declared, Mapped, mapped, traits_of, value_of
-from domain.profiles import Attribute, Consent, Profile
+from domain.consent import Consent
+from domain.mapping import Declared, Mapped, mapped, named_in, value_of
+from domain.profiles import Attribute, Profile
 from domain.routing import Destination, fields_of
 from tests.examples import examples
 
@@ -103,8 +104,14 @@ def test_a_mistaken_field_says_what_would_be_right(said: Any, told: str) -> None
 
 
 def test_an_expression_says_which_traits_it_goes_by() -> None:
-    assert traits_of("join('-', [traits.a, to_string(traits.\"b c\")]) || attributes.traits") == {"a", "b c"}
-    assert traits_of("traits.{x: ltv, y: orders} || attributes.old.traits.count") == {"ltv", "orders"}
+    assert named_in("join('-', [traits.a, to_string(traits.\"b c\")]) || attributes.traits", "traits") == {
+        "a",
+        "b c",
+    }
+    assert named_in("traits.{x: ltv, y: orders} || attributes.old.traits.count", "traits") == {
+        "ltv",
+        "orders",
+    }
     destination = Destination(
         "crm", "all", "", (("x", Mapped("expression", "traits.ltv")),), frozenset({"add"}), 1
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.profiles import Attribute, Consent, Membership, Profile, decode_consent, encode_profile
+from domain.consent import Consent
+from domain.profiles import Attribute, Membership, Profile, decode_consent, encode_profile
 
 NUMBERS = st.integers(0, 2**53)
 NAMES = st.text(max_size=8)

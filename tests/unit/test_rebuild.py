@@ -82,6 +82,19 @@ CHANGES = st.one_of(
         [
             ("workspace", "w", {"identifiers": {"crm_id": {"limit": 1}}}),
             ("workspace", "w", {"identity": {"blocked": ["phone", "ann"]}}),
+            (
+                "workspace",
+                "w",
+                {"purposes": {"push": {"default": "given"}, "advertising": {"default": "given"}}},
+            ),
+            (
+                "workspace",
+                "w",
+                {
+                    "jurisdictions": {"free": {"where": {"plan": {"is": "free"}}}},
+                    "purposes": {"advertising": {"default": "given", "in": {"free": "refused"}}},
+                },
+            ),
         ]
     ),
 )

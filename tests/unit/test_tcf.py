@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feeds.feed import InvalidError
 from feeds.segment import parse_call
-from feeds.tcf import PURPOSES, purposes_of
+from feeds.tcf import PURPOSES, read_framework
 
 #: The example of the IAB's own tools: purposes 2 and 10.
 EXAMPLE = "COtybn4PA_zT4KjACBENAPCIAEBAAECAAIAAAAAAAAAA"
@@ -49,7 +49,8 @@ def written(purposes: Collection[int], vendors: int = 0) -> str:
 
 
 def test_the_iabs_example() -> None:
-    found = purposes_of(EXAMPLE, "/x")
+    found, terms = read_framework(EXAMPLE, "/x")
+    assert (terms.jurisdiction, terms.document) == ("gdpr", "tcf policy 2, vendor list 15")
     assert {purpose for purpose, given_ in found.items() if given_} == {"tcf.2", "tcf.10"}
     assert len(found) == PURPOSES
 
@@ -58,7 +59,8 @@ def test_the_iabs_example() -> None:
     st.sets(st.integers(1, 24)), st.integers(0, 300), st.sampled_from(["", ".YAAAAAAAAAAA", ".IAGO5w.QAG"])
 )
 def test_each_purpose_is_read_as_it_was_written(purposes: set[int], vendors: int, more: str) -> None:
-    found = purposes_of(written(purposes, vendors) + more, "/x")
+    found, terms = read_framework(written(purposes, vendors) + more, "/x")
+    assert terms.document == "tcf policy 4, vendor list 100"
     assert found == {f"tcf.{n}": n in purposes for n in range(1, PURPOSES + 1)}
 
 
@@ -79,14 +81,14 @@ def test_each_purpose_is_read_as_it_was_written(purposes: set[int], vendors: int
 )
 def test_what_is_none_is_refused_and_is_no_consent_to_anything(said: Any) -> None:
     with pytest.raises(InvalidError) as refused:
-        purposes_of(said, "/context/consent/tcString")
+        read_framework(said, "/context/consent/tcString")
     assert refused.value.problems[0].pointer == "/context/consent/tcString"
 
 
 @given(st.text(max_size=60) | st.from_regex(r"C[A-Za-z0-9_-]{38,90}", fullmatch=True))
 def test_whatever_is_said_is_read_or_refused(said: str) -> None:
     with contextlib.suppress(InvalidError):
-        assert len(purposes_of(said, "/x")) == PURPOSES
+        assert len(read_framework(said, "/x").purposes) == PURPOSES
 
 
 def test_a_call_brings_it_along_beside_its_own_purposes() -> None:
@@ -97,3 +99,5 @@ def test_a_call_brings_it_along_beside_its_own_purposes() -> None:
     assert record.consent["tcf.10"] is True
     # What is said of a purpose by its name is more exact.
     assert record.consent["tcf.2"] is False
+    assert record.consent_terms["tcf.10"].jurisdiction == "gdpr"
+    assert record.consent_terms["tcf.2"].jurisdiction == ""

@@ -31,6 +31,7 @@ from domain.audiences.splits import bound
 from domain.audiences.sql import leaves
 from domain.audiences.sql.terms import Term, column, every, literal, negated, some
 from domain.audiences.sql.traits import trait_leaf
+from domain.consent import NO_POLICIES, STRICTEST, Default, Policies
 from domain.traits.definition import Trait
 
 COUNTED: Final = "counted"
@@ -42,15 +43,16 @@ def compile_audience(
     now: int,
     position: int | None = None,
     traits: Mapping[str, Trait] = {},
+    policies: Policies = NO_POLICIES,
 ) -> exp.Select:
     """A query for the profiles in an audience at log time `now` (microseconds), one column `profile`.
-    `traits` are those that the audiences may ask for.
+    `traits` are those that the audiences may ask for, `policies` say what holds of who has said nothing to a purpose.
 
     With `position`, records above it do not count. Raises `InvalidAudiences` as `compile_audiences` does.
     """
     validate_audiences(audiences, traits)
     order = dependency_order(audiences)
-    query = _Query(audiences, traits, now, position)
+    query = _Query(audiences, traits, policies, leaves.Asked(now, position))
     for each in order[: order.index(name)]:
         query.refer(each)
     return query.select(name)
@@ -58,11 +60,16 @@ def compile_audience(
 
 class _Query:
     def __init__(
-        self, audiences: Mapping[str, Audience], traits: Mapping[str, Trait], now: int, position: int | None
+        self,
+        audiences: Mapping[str, Audience],
+        traits: Mapping[str, Trait],
+        policies: Policies,
+        asked: leaves.Asked,
     ) -> None:
         self._audiences = audiences
         self._traits = traits
-        self._asked = leaves.Asked(now, position)
+        self._policies = policies
+        self._asked = asked
         self._tables: dict[str, exp.Select] = {}
         self._counts: dict[str, Term] = {}
         self._names: set[str] = set()
@@ -118,15 +125,10 @@ class _Query:
         match condition:
             case EventCount() if not leaves.slides(condition):
                 return self._count(condition, joined)
-            case (
-                EventCount()
-                | EventSum()
-                | FirstOrLast()
-                | Sequence()
-                | AttributeCondition()
-                | ConsentCondition()
-            ):
+            case EventCount() | EventSum() | FirstOrLast() | Sequence() | AttributeCondition():
                 return self._leaf(leaves.leaf_of(condition, self._asked), joined)
+            case ConsentCondition():
+                return self._consent(condition, joined)
             case TraitCondition():
                 return self._leaf(trait_leaf(condition, self._traits[condition.trait], self._asked), joined)
             case InAudience():
@@ -139,6 +141,35 @@ class _Query:
                 return some(exp.paren(self._condition(each, joined), copy=False) for each in condition.any_)
             case Not():
                 return negated(self._condition(condition.not_, joined))
+
+    def _consent(self, condition: ConsentCondition, joined: dict[str, str]) -> Term:
+        """Whoever said so and, where the default is the same, whoever has not said the contrary."""
+        said = self._leaf(leaves.leaf_of(condition, self._asked), joined)
+        by_default = self._by_default(condition, joined)
+        if by_default is None:
+            return said
+        contrary = condition.model_copy(update={"is_": "refused" if condition.is_ == "given" else "given"})
+        silent = negated(self._leaf(leaves.leaf_of(contrary, self._asked), joined))
+        return some([said, exp.paren(every([silent, by_default]), copy=False)])
+
+    def _by_default(self, condition: ConsentCondition, joined: dict[str, str]) -> Term | None:
+        """For whom the default is what is asked for: the strictest of the jurisdictions that they are in; `None` for
+        nobody."""
+        declared, wanted = self._policies.default(condition.consent), condition.is_
+        if wanted not in (declared.default, *declared.in_.values()):
+            return None
+        inside: dict[Default, list[Term]] = {default: [] for default in STRICTEST}
+        for name, default in declared.in_.items():
+            conditions = self._policies.conditions(name)
+            inside[default].append(
+                exp.paren(every(exp.paren(self._condition(c, joined), copy=False) for c in conditions))
+            )
+        stricter = [one for default in STRICTEST[: STRICTEST.index(wanted)] for one in inside[default]]
+        meant = list(inside[wanted])
+        if declared.default == wanted:
+            others = [one for default in STRICTEST if default != wanted for one in inside[default]]
+            meant.append(every(negated(one.copy()) for one in others) if others else exp.true())
+        return every([*(negated(one) for one in stricter), exp.paren(some(meant), copy=False)])
 
     def _leaf(self, leaf: leaves.LeafQuery, joined: dict[str, str]) -> Term:
         table = f"leaf_{leaf.id}"

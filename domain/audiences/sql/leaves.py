@@ -277,6 +277,7 @@ def comparison_term_of_nothing(condition: AttributeCondition) -> bool:
 
 
 def _consent(condition: ConsentCondition, asked: Asked) -> LeafQuery:
+    """What people have said themselves; the compiler adds what holds by default."""
     wanted = condition.is_ == "given"
     rows = of_people(
         "consents",
