@@ -6,7 +6,8 @@ what is left of the old one. The script is of the process, not of its state: a r
     {"status": 503, "retry_after": 1}   refused without effect; `retry_after` may be any text, to be garbage
     {"drop": true}                      the connection is cut, without effect
     {"drop_after_commit": true}         takes effect, then the connection is cut instead of an answer
-    {"delay_s": 30}                     waits first; may stand with each of the above, or alone
+    {"delay_s": 30}                     waits first, or after it took effect and before the connection is cut; may stand
+                                        with each of the above, or alone
     {}                                  no fault
 """
 
@@ -103,6 +104,8 @@ class Faults:
         return faulty
 
     async def _meet(self, fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.drop_after_commit:
+            await app(scope, receive, _unsent)
         await asyncio.sleep(fault.delay_s)
         if fault.status is not None:
             answer = await self._refuse(fault)
@@ -110,8 +113,6 @@ class Faults:
                 answer.headers["retry-after"] = fault.retry_after
             await answer(scope, receive, send)
         elif fault.drop or fault.drop_after_commit:
-            if fault.drop_after_commit:
-                await app(scope, receive, _unsent)
             scope["extensions"][CUT]["abort"]()
             # The server learns that the connection is gone in the loop's next round.
             await asyncio.sleep(0)
