@@ -12,13 +12,17 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from domain.derived import exited_by_erasure
+from domain.engagement import EVENTS
 from domain.outbound import Outbound
 from domain.profiles import Profile, nodes
-from domain.records import Entry, Identifier, derive_id, node_id
+from domain.records import Entry, Identifier, derive_id, node_id, record_of
 from domain.routing import Destination
 
 REQUESTED: Final = "subject.erase_requested"
 ERASED: Final = "subject.erased"
+REFUSED: Final = "engagement.refused"
+#: The topics of what comes back of messages.
+ENGAGEMENT: Final = frozenset(f"track.{event}" for event in EVENTS)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,6 +58,17 @@ class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
     unable: list[str]
 
 
+class EngagementRefused(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back of a message, by this feed, is not kept: it is of a person who has been erased since. `node` is a
+    pseudonym of the identifier that led it, `erased` the last position that the erasure took."""
+
+    feed: str
+    event: str
+    node: str
+    erased: int
+
+
+decode_refused = msgspec.json.Decoder(EngagementRefused).decode
 decode_request = msgspec.json.Decoder(EraseRequest).decode
 decode_erased = msgspec.json.Decoder(SubjectErased).decode
 
@@ -61,6 +76,13 @@ decode_erased = msgspec.json.Decoder(SubjectErased).decode
 def request_entry(request: EraseRequest) -> Entry:
     """Nobody's row: it names a node alone, which is in the log anyway."""
     return Entry(request.id, 1, REQUESTED, None, _encode(request))
+
+
+def refused(entry: Entry, erased: int) -> Entry:
+    """What the log keeps of what came back of somebody who was erased: nobody's row, of the same identity."""
+    record = record_of(entry.state)
+    body = EngagementRefused(feed=record.feed, event=record.name, node=entry.subject or "", erased=erased)
+    return Entry(entry.stream_id, entry.version, REFUSED, None, _encode(body))
 
 
 class Erasure(NamedTuple):

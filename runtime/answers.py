@@ -15,7 +15,7 @@ from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
 from domain.correlation import Answer, Sent, cause_of
-from domain.engagement import EVENTS
+from domain.erasure import ENGAGEMENT, REFUSED, decode_refused
 from domain.messages import RoutingWithheld
 from domain.profiles import nodes
 from domain.records import Row, dig, record_of
@@ -29,7 +29,7 @@ _SPAN: Final = 100_000
 _ROWS: Final = 1_000
 _LEAD: Final = 0x616E7377
 _WITHHELD: Final = "routing.withheld"
-_TOPICS: Final = (*(f"track.{event}" for event in EVENTS), _WITHHELD)
+_TOPICS: Final = (*sorted(ENGAGEMENT), REFUSED, _WITHHELD)
 
 _decode = msgspec.json.Decoder().decode
 _withheld = msgspec.json.Decoder(RoutingWithheld).decode
@@ -52,7 +52,9 @@ def tie_answers(connection: Connection) -> int:
     readable = [row for row in rows if not row.erased]
     workspace = load_workspace(connection)
     if workspace is not None:
-        save_answers(connection, _answers(connection, readable, workspace), _held_out(readable))
+        engagement = [row for row in readable if row.topic in ENGAGEMENT]
+        answers = _answers(connection, engagement, workspace) + _refused(readable, workspace)
+        save_answers(connection, answers, _held_out(readable))
     move_checkpoint(connection, CHECKPOINT, after, upto)
     return upto - after
 
@@ -68,8 +70,17 @@ def _held_out(rows: Sequence[Row]) -> list[HeldOut]:
     return [HeldOut(one.connection, one.profile, at) for at, one in withheld if one.reason == HELD_OUT]
 
 
+def _refused(rows: Sequence[Row], workspace: Workspace) -> list[AnswerRow]:
+    """What answers nothing that is known any more, as it is of somebody who was erased."""
+    refused = [(row, decode_refused(row.state)) for row in rows if row.topic == REFUSED]
+    return [
+        AnswerRow(row.position, None, "", one.feed, one.event, row.recorded_at, False)
+        for row, one in refused
+        if one.feed in workspace.feeds
+    ]
+
+
 def _answers(connection: Connection, rows: Sequence[Row], workspace: Workspace) -> list[AnswerRow]:
-    rows = [row for row in rows if row.topic != _WITHHELD]
     graph = load_graph(connection, {row.subject for row in rows if row.subject is not None})
     profiles = load_profiles(connection, set(graph.values()))
     whose = {node: profile.id for profile in profiles.values() for node in (profile.id, *nodes(profile))}

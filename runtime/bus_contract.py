@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from domain.erasure import EraseRequest, SubjectErased
+from domain.erasure import EngagementRefused, EraseRequest, SubjectErased
 from domain.messages import (
     MembershipChanged,
     MergeRefused,
@@ -94,6 +94,12 @@ CHANNELS: Final = (
     ),
     Channel("roundtrip.log.subject.erase_requested", _LOG, EraseRequest, "somebody is to be erased"),
     Channel("roundtrip.log.subject.erased", _LOG, SubjectErased, "somebody is erased"),
+    Channel(
+        "roundtrip.log.engagement.refused",
+        _LOG,
+        EngagementRefused,
+        "what came back of a message is not kept, as it is of somebody who was erased",
+    ),
     Channel("roundtrip.log.subject.unmerge_requested", _LOG, UnmergeRequest, "a person is to be two"),
     Channel("roundtrip.log.subject.unmerged", _LOG, SubjectUnmerged, "a person is two"),
     Channel("roundtrip.log.subject.unmerge_refused", _LOG, UnmergeRefused, "it was not done, and why"),

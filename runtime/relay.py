@@ -24,10 +24,10 @@ from adapters.bus.subject import token
 from adapters.log.chain import newest_chain_head
 from adapters.log.read import listen, read_head, read_positions, read_rows, wait_for_append
 from adapters.log.witness import line_of
-from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
+from adapters.projections.checkpoint import move_checkpoint, put_checkpoint, read_checkpoint
 from adapters.projections.outbound import closed, pending_positions
 from domain.configuration import TOPIC_PREFIX
-from domain.erasure import ERASED, decode_erased
+from domain.erasure import ERASED, REFUSED, decode_erased
 from domain.outbound import Outbound
 from domain.records import Row
 from runtime.failpoints import failpoint
@@ -37,6 +37,7 @@ from runtime.signals import stop_on_signals
 CHECKPOINT: Final = "relay"
 #: Up to which count of erasures the work queues' files were removed.
 CLEARED: Final = "work queues cleared"
+_NEVER: Final = -1
 BATCH_ROWS: Final = 1_000
 IDLE_WAIT_S: Final = 1.0
 #: Where the heads of the hash chain are published.
@@ -95,6 +96,9 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
             await _forget(js, rows)
             with engine.begin() as connection:
                 move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
+                if any(row.topic == REFUSED for row in rows):
+                    # It may have come by a work queue.
+                    put_checkpoint(connection, CLEARED, _NEVER)
             failpoint("relay.checkpointed")
             position = rows[-1].position
 

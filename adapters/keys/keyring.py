@@ -70,6 +70,12 @@ class Keyring:
         keys = self._for_writing(cursor, subjects, erasures) if subjects else {}
         return _sealed(entries, keys)
 
+    def destroyed(self, cursor: Cursor, subjects: Collection[str], erasures: int) -> dict[str, int]:
+        """Those of the subjects who were erased, and of whom nothing has come since: each with the last position that
+        the erasure took. As for `seal`, the head's lock has to be held."""
+        known = self._known(cursor, subjects, erasures)
+        return {subject: key.erased_at for subject, key in known.items() if not key.secret}
+
     def open(self, cursor: Cursor, rows: list[Row]) -> list[Row]:
         """The rows with their states in the clear; empty where the subject was erased at or after the row.
 

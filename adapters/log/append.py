@@ -22,6 +22,7 @@ from adapters.keys.keyring import keyring_of
 from adapters.log.driver import driver_of
 from adapters.log.schema import CHANNEL
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
+from domain.erasure import ENGAGEMENT, refused
 from domain.records import Entry
 
 TICK_TOPIC: Final = "clock.tick"
@@ -68,8 +69,9 @@ def append(
     simulated clock forward (microseconds; never back). `must_be_new` raises `ConflictError` at a stream
     version that exists, in place of passing it over.
 
-    Entries that are somebody's are sealed under that subject's key. Raises `KeysMissingError` where the engine
-    was opened without keys.
+    Entries that are somebody's are sealed under that subject's key. Engagement with a message to somebody who has been
+    erased is not kept: an entry that says so stands in its place. Raises `KeysMissingError` where the engine was opened
+    without keys.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
         head = _lock_head(cursor, advance_to)
@@ -106,6 +108,24 @@ def _states(
     if all(entry.subject is None for entry in entries):
         return (entry.state for entry in entries)
     return keyring_of(connection).seal(cursor, entries, head.erasures)
+
+
+def _kept(
+    connection: Connection, cursor: psycopg.Cursor[Any], head: _Head, entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    """The entries as they may be kept: a late webhook brings nothing back of a person who was erased."""
+    if not head.erasures:
+        return entries
+    answering = {
+        entry.subject for entry in entries if entry.topic in ENGAGEMENT and entry.subject is not None
+    }
+    gone = keyring_of(connection).destroyed(cursor, answering, head.erasures) if answering else {}
+    if not gone:
+        return entries
+    return [
+        refused(entry, gone[entry.subject]) if entry.topic in ENGAGEMENT and entry.subject in gone else entry
+        for entry in entries
+    ]
 
 
 def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -145,6 +165,7 @@ def _write(
     sealed, encoded and digested: the first half of them while it is at work on the index of `log_stream`."""
     if not fresh:
         return Batch(appended, head.position, head.recorded_at)
+    fresh = _kept(connection, cursor, head, fresh)
     first, last = head.position + 1, head.position + len(fresh)
     _ensure_partitions(cursor, first, last, head.partition_rows)
     rows = encode_log_rows(first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))

@@ -121,7 +121,9 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             nodes = list(erasure.nodes)
             cursor.execute("DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
             cursor.execute("DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (nodes,))
-            cursor.execute("DELETE FROM outbound WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
+            theirs = "outbound WHERE profile = ANY(%b::text[]::uuid[])"
+            cursor.execute(f"DELETE FROM answer WHERE outbound IN (SELECT id FROM {theirs})", (nodes,))  # noqa: S608
+            cursor.execute(f"DELETE FROM {theirs}", (nodes,))  # noqa: S608
         if outcome.unlinked:
             cursor.execute(
                 "DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (list(outcome.unlinked),)

@@ -81,7 +81,7 @@ def live(engine: Engine, pipeline: Pipeline) -> int:
 
 
 def erased(engine: Engine, pipeline: Pipeline) -> int:
-    """What was sent is delivered, and then one of them is erased; how far the log goes."""
+    """What was sent is delivered, and then one of them is erased, and opens a push still; how far the log goes."""
     with engine.begin() as connection:
         sent = connection.execute(text("SELECT id::text FROM outbound")).scalars().all()
         outcomes = [Outcome(id=one, connection="ads", status="delivered") for one in sent]
@@ -91,6 +91,9 @@ def erased(engine: Engine, pipeline: Pipeline) -> int:
         )
         append(connection, [request_entry(request)])
     drain(pipeline, 2**62)
+    with engine.begin() as connection:
+        late = said("track", "late", Identifier("user_id", "ada"), name="Push Opened")
+        append(connection, [entry_of(late)])
     return head(engine)
 
 
@@ -159,6 +162,7 @@ def test_every_message_is_what_the_document_says(database: str, nats_url: str) -
         "roundtrip.log.outbound.requested",
         "roundtrip.log.outbound.delivered",
         "roundtrip.log.subject.erased",
+        "roundtrip.log.engagement.refused",
         "roundtrip.log.chain.head",
         "roundtrip.audience.{audience}.entered",
         "roundtrip.audience.{audience}.exited",

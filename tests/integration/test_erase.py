@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx2
-import nats
 import pytest
-from sqlalchemy import Connection, text
 
-from adapters.bus.streams import IN, LOG, OUT
-from adapters.history.tables import History
 from adapters.log.read import iterate
-from adapters.projections.people import load_profiles
-from adapters.quarantine import Quarantined, put_aside, put_asides
+from adapters.quarantine import Quarantined, put_aside
 from benchmarks.platform import Platform, platform
 from domain.erasure import ERASED
 from domain.records import Identifier, node_id
 from runtime.engines import running as engines_of
+from tests.integration.readable import holding, on_disk, readable
 from tests.integration.simulating import Simulator
 from tests.integration.simulating import running as simulating
 from tests.keys import opened
@@ -125,67 +119,6 @@ def command(ours: Platform, *words: str, failpoint: str = "") -> subprocess.Comp
     )
 
 
-async def messages(url: str) -> list[bytes]:
-    """Every message that NATS would still give to anybody."""
-    client = await nats.connect(url)
-    js = client.jetstream()
-    found = []
-    for stream in (IN, LOG, OUT):
-        state = (await js.stream_info(stream)).state
-        for sequence in range(state.first_seq, state.last_seq + 1):
-            try:
-                found.append((await js.get_msg(stream, sequence)).data or b"")
-            except nats.js.errors.NotFoundError:
-                continue
-    await client.close()
-    return found
-
-
-def readable(ours: Platform, connection: Connection) -> dict[str, bytes]:
-    """All that anybody with every key can read, by place."""
-    engines = engines_of(ours.home)
-    assert engines is not None
-    tables = connection.execute(
-        text(
-            "SELECT quote_ident(table_schema) || '.' || quote_ident(table_name) FROM information_schema.tables"
-            " WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'"
-        )
-    ).scalars()
-    places = {
-        name: "\n".join(connection.execute(text(f"SELECT t::text FROM {name} t")).scalars()).encode()
-        for name in list(tables)
-    }
-    places["log, opened"] = b"\n".join(row.state for row in iterate(connection))
-    ids = connection.execute(text("SELECT profile::text FROM profile")).scalars().all()
-    places["profiles, opened"] = repr(load_profiles(connection, ids)).encode()
-    places["quarantine, opened"] = repr(put_asides(connection)).encode()
-    places["messages"] = b"\n".join(asyncio.run(messages(engines.nats_url)))
-    history = History(f"{ours.home}/lake")
-    import pyarrow.parquet as pq
-
-    for name, files in history.files().items():
-        rows = [pq.read_table(file.removeprefix("file://")).to_pylist() for file in files]
-        places[f"lake {name}"] = repr(rows).encode()
-    return places
-
-
-def on_disk(home: Path, values: Sequence[str]) -> list[str]:
-    """The files below a home that have one of these in the clear."""
-    found = []
-    for file in home.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            try:
-                content = file.read_bytes()
-            except OSError:
-                continue
-            found += [f"{file}: {value}" for value in values if value.encode() in content]
-    return found
-
-
-def holding(places: dict[str, bytes], person: dict[str, str]) -> set[str]:
-    return {place for place, content in places.items() for v in person.values() if v.encode() in content}
-
-
 def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platform, ads: Simulator) -> None:
     tell(ours, ANN)
     tell(ours, BOB)
@@ -198,7 +131,9 @@ def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platfo
     wait_until(lambda: len(ads.get(told)["members"]) == 2, "both to be told to the ad platform", 30)
     with opened(database(ours)) as connection:
         before = readable(ours, connection)
-    assert {"log, opened", "profiles, opened", "quarantine, opened", "messages"} <= holding(before, ANN)
+    assert {"log, opened", "profiles, opened", "quarantine, opened", "messages"} <= holding(
+        before, ANN.values()
+    )
     assert on_disk(ours.home / "postgres", [*ANN.values(), *BOB.values()]) == []
 
     # Killed after it was asked for, and after the keys were destroyed; then whole, by another identifier.
@@ -224,8 +159,8 @@ def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platfo
     with opened(database(ours)) as connection:
         after = readable(ours, connection)
         assert sum(row.topic == ERASED for row in iterate(connection)) == 1
-    assert holding(after, ANN) == set()
-    assert {"log, opened", "profiles, opened", "messages"} <= holding(after, BOB)
+    assert holding(after, ANN.values()) == set()
+    assert {"log, opened", "profiles, opened", "messages"} <= holding(after, BOB.values())
     assert on_disk(ours.home, list(ANN.values())) == []
     assert ours.status()["audiences"] == {"pros": 1}
 
@@ -247,7 +182,7 @@ def test_who_comes_back_is_a_new_person_and_can_go_again(ours: Platform) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["destinations_asked"] == []
     with opened(database(ours)) as connection:
-        assert holding(readable(ours, connection), ANN) == set()
+        assert holding(readable(ours, connection), ANN.values()) == set()
     held = command(ours, "rebuild", "--verify")
     assert held.returncode == 0, held.stdout
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, Engine, text
 
@@ -15,7 +17,7 @@ from adapters.keys.rotation import rewrap
 from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_rows
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
-from domain.records import Row
+from domain.records import Identifier, Record, Row, entry_of, node_id
 from runtime.verify import verify_log
 from tests.integration.tampering import entry, tampering
 from tests.keys import KEYS
@@ -49,6 +51,48 @@ def erase(connection: Connection, *subjects: str) -> int:
     with driver_of(connection).cursor(binary=True) as cursor:
         at = connection.execute(text("SELECT position FROM log_head FOR UPDATE")).scalar_one()
         return destroy_keys(cursor, subjects, erased_at=at)
+
+
+def tell(engine: Engine, id: str, type: Literal["track", "identify"], name: str = "") -> None:
+    ann = Identifier("user_id", "ann-7f3a")
+    record = Record(
+        feed="push",
+        message_id=id,
+        type=type,
+        name=name,
+        occurred_at=1,
+        identifiers=(ann,),
+        body=msgspec.Raw(b"{}"),
+    )
+    with engine.begin() as connection:
+        append(connection, [entry_of(record)])
+
+
+def test_engagement_with_a_message_to_somebody_who_was_erased_is_not_kept(
+    database: str, engine: Engine, other: Engine
+) -> None:
+    ann = node_id(Identifier("user_id", "ann-7f3a"))
+    tell(engine, "before", "track", "Push Sent")
+    with other.begin() as connection:
+        erase(connection, ann)
+    for _ in range(2):
+        tell(engine, "late", "track", "Push Opened")
+    assert [row.topic for row in rows(engine)] == ["track.Push Sent", "engagement.refused"]
+    late = rows(engine)[-1]
+    assert late.subject is None
+    assert msgspec.json.decode(late.state) == {
+        "feed": "push",
+        "event": "Push Opened",
+        "node": ann,
+        "erased": 1,
+    }
+
+    # What they do themselves begins a new person, whose engagement is kept.
+    tell(engine, "again", "identify")
+    tell(engine, "theirs", "track", "Push Opened")
+    assert [row.topic for row in rows(engine)][2:] == ["identify.", "track.Push Opened"]
+    assert b"ann-7f3a" in rows(engine)[-1].state
+    assert verify_log(database, lambda done, of: None).fault is None
 
 
 def test_the_tables_have_nothing_in_the_clear_and_readers_everything(engine: Engine, other: Engine) -> None:

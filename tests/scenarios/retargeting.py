@@ -55,13 +55,17 @@ class Loop:
         self._http = httpx2.Client(base_url=ours.url, trust_env=False, timeout=30)
         self._bearer = {"Authorization": f"Bearer {ours.token}"}
         self.at(0)
-        push.post("webhook", {"url": f"{ours.url}/v1/feeds/push_engagement", "secret": PUSH_SECRET})
+        self.feed(ours.url)
 
     def at(self, seconds: int) -> None:
         """It is so late now, for everybody."""
         self.now = (START + seconds) * SECOND
         self.api("POST", "/v1/clock", json={"to": write_time(self.now)})
         self.push.post("clock", {"now": write_time(self.now)})
+
+    def feed(self, url: str) -> None:
+        """Where the push tool's engagement goes."""
+        self.push.post("webhook", {"url": f"{url}/v1/feeds/push_engagement", "secret": PUSH_SECRET})
 
     def happens(self, *calls: Call) -> float:
         """The app says this; the wall's time once it has been taken in."""
@@ -89,6 +93,12 @@ class Loop:
             and self.ours.status()["log"]["position"] == before["log"]["position"]
         )
 
+    def delivered(self) -> None:
+        """Waits until nothing is on its way to a tool."""
+        wait_until(
+            lambda: not any(c.get("pending") for c in self.ours.status()["outbound"].values()), "it", 60
+        )
+
     def down(self, tool: Simulator) -> None:
         """The tool answers nothing but 503, until it is `up`."""
         tool.post("faults", {"next": [{"status": 503}] * 1_000})
@@ -102,6 +112,14 @@ class Loop:
     def members(self) -> dict[str, dict[str, Any]]:
         """By hash, everybody who ever was in the ad platform's audience."""
         return {one["value"]: one for one in self.ads.get(f"audiences/{AUDIENCE}")["members"]}
+
+    def erase(self, user: str) -> str:
+        """Has somebody erased by HTTP; where the certificate is, once they are gone."""
+        where = str(self.api("DELETE", f"/v1/profiles/user_id:{user}")["certificate"])
+        wait_until(
+            lambda: self._http.get(where, headers=self._bearer).status_code == 200, "them to be gone", 30
+        )
+        return where
 
     def api(self, method: str, path: str, **more: Any) -> Any:
         answer = self._http.request(method, path, headers=self._bearer, **more)
