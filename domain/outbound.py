@@ -1,8 +1,8 @@
 """What goes out: one outbound record per person and change, and what became of it.
 
-An outbound record is a stream of its own: requested (version 1), attempted (versions 2 and on),
-and exactly one outcome, which closes the stream at version `OUTCOME_VERSION`. The event store's own
-uniqueness thereby refuses a second outcome.
+An outbound record is a stream of its own: requested (version 1), transformed where something else was sent than was
+requested (version 2), and exactly one outcome, which closes the stream at version `OUTCOME_VERSION`. The event store's
+own uniqueness thereby refuses a second outcome.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import msgspec
 from domain.quiet import QuietHours
 
 OUTCOME_VERSION: Final = 1000
+TRANSFORMED_VERSION: Final = 2
+#: The topic of the row that says what was sent in place of what was requested.
+TRANSFORMED: Final = "outbound.transformed"
 
 #: `event` is something that happened, told as it is; `delete` asks a destination to forget a person. `update` is an
 #: add in place of what was told before, `complete` ends what a run sends and is of nobody.
@@ -57,12 +60,27 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: dict[str, Any] = {}
 
 
+class Transformed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the connection's transformation made of an outbound record, in its words: personal data of the `profile`."""
+
+    id: str
+    connection: str
+    profile: str
+    change: Change
+    fields: dict[str, Any]
+    event: str = ""
+    properties: dict[str, Any] = {}
+    before: dict[str, Any] = {}
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one outbound record. `reason` says why where it was not delivered; `reference` is the
     destination's own id of the message, by which its engagement comes back.
 
     `profile`, `channel` and `cause` are those of a record that has a channel. One that came into quiet hours and was
-    not tried yet goes out `again_at` a time in microseconds, as a new record, where it still holds then."""
+    not tried yet goes out `again_at` a time in microseconds, as a new record, where it still holds then.
+
+    `transformed` is on its way to the log only: there it is a row of its own, sealed, and not part of the outcome's."""
 
     id: str
     connection: str
@@ -74,3 +92,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     channel: str = ""
     cause: int = 0
     again_at: int = 0
+    transformed: Transformed | None = None

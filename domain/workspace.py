@@ -27,6 +27,7 @@ from domain.secret_ref import Name as Name
 from domain.secret_ref import SecretRef as SecretRef
 from domain.tracking_plan import TrackingPlan
 from domain.traits.definition import Trait
+from domain.transforming import Transform
 
 #: A purpose as records name it: any text.
 PurposeName = Annotated[str, Field(min_length=1, max_length=512)]
@@ -73,6 +74,8 @@ class Connection(Model):
 
     With a `schedule`, cron's syntax in `timezone`, nothing goes out but by runs: of an audience, by its `mode`, all of
     it (`snapshot`) or what is different since the last run (`diff`); of events, all that came since.
+
+    A `transform` makes of each record what the destination takes, right before it is sent.
     """
 
     connector: str
@@ -87,6 +90,7 @@ class Connection(Model):
     wait_for_identifier: Duration | None = None
     fields: dict[str, Declared]
     requires: list[str] | None = None
+    transform: Transform | None = None
     purpose: str = ""
     channel: Name | None = None
     settings: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from domain.messages import (
     PutAside,
     RoutingWithheld,
 )
-from domain.outbound import Outbound, Outcome
+from domain.outbound import Outbound, Outcome, Transformed
 from domain.records import RECORD_TYPES, Record
 from domain.runs import ConnectionRun
 from domain.settling import WorkspaceApplied
@@ -88,6 +88,9 @@ CHANNELS: Final = (
         "roundtrip.log.gathered.{connection}", _LOG, Outbound, "an event waits for its connection's next run"
     ),
     Channel("roundtrip.log.outbound.requested", _LOG, Outbound, "a connection is to tell its destination"),
+    Channel(
+        "roundtrip.log.outbound.transformed", _LOG, Transformed, "what is sent in place of what was requested"
+    ),
     *(
         Channel(f"roundtrip.log.outbound.{status}", _LOG, Outcome, f"an outbound record is {status}")
         for status in ("delivered", "dead", "suppressed")

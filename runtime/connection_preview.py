@@ -3,6 +3,7 @@ secret is read."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -24,8 +25,11 @@ from domain.outbound import Outbound
 from domain.profiles import Profile
 from domain.records import RECORD_TYPES, Record, Row, dig, node_id, record_of
 from domain.routing import Destination, Routed, Withheld, list_member, route
+from domain.transforming import Transform, Unsent
 from domain.workspace import Connection, Workspace
 from runtime.definitions import plan_of
+from runtime.delivery.errors import SandboxAwayError
+from runtime.delivery.transforming import open_transforming
 from runtime.identity_rules import rules_of
 from runtime.profiles import NobodyError, log_time, person_of
 
@@ -42,13 +46,14 @@ class PreviewError(Mendable, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The records that would go out, and the requests they make. `why_not` says why they would not; a connection
-    that goes out by runs sends them at the next one."""
+    """The records that would go out, what is `sent` of them where the connection transforms them, and the requests they
+    make. `why_not` says why they would not; a connection that goes out by runs sends them at the next one."""
 
     records: Sequence[Outbound]
     requests: Sequence[Request]
     why_not: str = ""
     at_its_next_run: bool = False
+    sent: Sequence[Outbound] | None = None
 
 
 def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[str, str]) -> Preview:
@@ -76,7 +81,7 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
             record = _decode(rows[0].state)
             if record.connection != name:
                 raise PreviewError(f"position {said} is of connection '{record.connection}', not of '{name}'")
-            return rendered(wire, config, [record])
+            return rendered(wire, config, [record], declared.transform)
         if declared.audience is None:
             raise PreviewError(
                 f"connection '{name}' sends events: name the position of one, as `roundtrip log tail` shows it"
@@ -89,7 +94,7 @@ def preview_connection(engine: Engine, name: str, said: str, environ: Mapping[st
     plan = plan_of(workspace)
     destination = next(d for d in plan.destinations[declared.audience] if d.connection == name)
     traits = plan.audiences.values(destination.traits, profile.conditions, now)
-    found = preview_person(profile, destination, wire, config, traits)
+    found = preview_person(profile, destination, wire, config, traits, declared.transform)
     if declared.channel is not None and not found.why_not:
         channel, reached = plan.channels[declared.channel], profile.reached.get(declared.channel, Reached())
         found = replace(found, why_not=why_not_now(declared.channel, channel, reached, profile.value, now))
@@ -117,6 +122,7 @@ def _event(
     properties = dig(msgspec.json.decode(record.body), record.properties_at) | record.properties
     at = min(record.occurred_at, row.recorded_at)
     happening = Happening(record.feed, event_name(record), at, properties)
+    declared = workspace.connections[name]
     plan = plan_of(workspace)
     forwarding = plan.forwardings.by(name)
     assert forwarding is not None
@@ -127,7 +133,7 @@ def _event(
     if not isinstance(decision, Routed):
         return Preview((), (), decision.reason)
     entries = outbound([(row.position, profile.id, decision)])
-    found = rendered(wire, config, [_decode(entry.state) for entry in entries])
+    found = rendered(wire, config, [_decode(entry.state) for entry in entries], declared.transform)
     return replace(found, at_its_next_run=forwarding.destination.by_runs)
 
 
@@ -137,6 +143,7 @@ def preview_person(
     wire: Connector,
     config: ConnectorConfig,
     traits: Mapping[str, Any] = {},
+    transform: Transform | None = None,
 ) -> Preview:
     """What routing would decide of this person now, and the requests that come of it. Of one whom the destination
     has been told of, with nothing new, what it would be told if it were not so. The profile stays as it is."""
@@ -154,24 +161,44 @@ def preview_person(
     if not routed:
         outside = f"the destination is told of audience '{destination.audience}', in which this person is not"
         return Preview((), (), withheld[0] if withheld else outside)
-    found = rendered(wire, config, [_decode(entry.state) for entry in outbound(routed)])
+    found = rendered(wire, config, [_decode(entry.state) for entry in outbound(routed)], transform)
     return replace(found, why_not=why_not or found.why_not)
 
 
-def rendered(wire: Connector, config: ConnectorConfig, records: Sequence[Outbound]) -> Preview:
+def rendered(
+    wire: Connector, config: ConnectorConfig, records: Sequence[Outbound], transform: Transform | None = None
+) -> Preview:
     """The requests of these records, as they are before a signature is added to them."""
+    sent, unsent = records, ""
+    if transform is not None:
+        made = asyncio.run(_transformed(config.name, transform, records))
+        sent = [one for one in made if isinstance(one, Outbound)]
+        unsent = "; ".join(f"{one.reason} {one.detail}".strip() for one in made if isinstance(one, Unsent))
+    found = Preview(records, (), unsent, sent=None if transform is None else sent)
     try:
-        requests = wire.render(config, records)
+        requests = wire.render(config, sent) if sent else []
     except RenderError as error:
-        return Preview(records, (), str(error))
-    why_not = "" if requests else "the connector can make no request of these fields"
-    return Preview(records, requests, why_not)
+        return replace(found, why_not=str(error))
+    return replace(
+        found,
+        requests=requests,
+        why_not=unsent or ("" if requests else "the connector can make no request of these fields"),
+    )
+
+
+async def _transformed(
+    connection: str, transform: Transform, records: Sequence[Outbound]
+) -> list[Outbound | Unsent]:
+    async with open_transforming(connection, transform) as transforming:
+        assert transforming is not None
+        try:
+            return await transforming(records)
+        except SandboxAwayError as error:
+            raise PreviewError(f"connection '{connection}': {error.__cause__}") from error
 
 
 def shown(preview: Preview) -> dict[str, Any]:
     """The preview as JSON values: bodies as they read, those that are no text by their size."""
-    fields = ("change", "audience", "event", "purpose", "fields", "properties")
-    records = [{name: value for name in fields if (value := getattr(one, name))} for one in preview.records]
     requests = [
         {"method": one.method, "url": one.url, "headers": one.headers, "body": _body(one.body)}
         for one in preview.requests
@@ -181,7 +208,15 @@ def shown(preview: Preview) -> dict[str, Any]:
         said["why_not"] = preview.why_not
     if preview.at_its_next_run:
         said["when"] = "at the connection's next run"
-    return said | {"records": records, "requests": requests}
+    said["records"] = _records(preview.records)
+    if preview.sent is not None:
+        said["sent"] = _records(preview.sent)
+    return said | {"requests": requests}
+
+
+def _records(records: Sequence[Outbound]) -> list[dict[str, Any]]:
+    fields = ("change", "audience", "event", "purpose", "fields", "properties")
+    return [{name: value for name in fields if (value := getattr(one, name))} for one in records]
 
 
 def _body(body: bytes) -> Any:

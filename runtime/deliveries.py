@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 from adapters.log.read import driver_of, read_positions
 from adapters.projections.outbound import Closing, find_outbound
 from domain.mendable import Mendable
-from domain.outbound import OUTCOME_VERSION, Outbound, Outcome
+from domain.outbound import OUTCOME_VERSION, TRANSFORMED_VERSION, Outbound, Outcome, Transformed
 from domain.records import Row
 
 _requested = msgspec.json.Decoder(Outbound).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
+_transformed = msgspec.json.Decoder(Transformed).decode
 
 
 class DeliveryError(Mendable, LookupError):
@@ -46,7 +47,8 @@ def list_deliveries(
 
 
 def show_delivery(connection: Connection, id: str) -> dict[str, Any]:
-    """One outbound record with what was to be sent: personal data, where the person has not been erased.
+    """One outbound record with what was to be sent, and `sent` where a transformation made something else of it:
+    personal data, where the person has not been erased.
 
     Raises `DeliveryError`.
     """
@@ -62,7 +64,15 @@ def show_delivery(connection: Connection, id: str) -> dict[str, Any]:
     said = _listed(found[0], _outcomes(connection, [wanted]).get(wanted)).as_json()
     rows = read_positions(connection, [found[0].position])
     record = _read(rows[0]) if rows else None
-    return said | {"record": "erased" if record is None else msgspec.to_builtins(record)}
+    said["record"] = "erased" if record is None else msgspec.to_builtins(record)
+    for sent in read_positions(connection, _positions(connection, [wanted], TRANSFORMED_VERSION)):
+        said["sent"] = "erased" if sent.erased else _sent(sent.state)
+    return said
+
+
+def _sent(state: bytes) -> Any:
+    said = msgspec.to_builtins(_transformed(state))
+    return {name: value for name, value in said.items() if name not in ("id", "connection", "profile")}
 
 
 def _listed(closing: Closing, outcome: Outcome | None) -> Listed:
@@ -70,14 +80,18 @@ def _listed(closing: Closing, outcome: Outcome | None) -> Listed:
 
 
 def _outcomes(connection: Connection, ids: Sequence[str]) -> dict[str, Outcome]:
+    positions = _positions(connection, ids, OUTCOME_VERSION)
+    read = [_outcome(row.state) for row in read_positions(connection, positions) if not row.erased]
+    return {one.id: one for one in read}
+
+
+def _positions(connection: Connection, ids: Sequence[str], version: int) -> list[int]:
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
             "SELECT position FROM log_stream WHERE stream_id = ANY(%b::text[]::uuid[]) AND version = %b",
-            (list(ids), OUTCOME_VERSION),
+            (list(ids), version),
         )
-        positions = [position for (position,) in cursor]
-    read = [_outcome(row.state) for row in read_positions(connection, positions) if not row.erased]
-    return {one.id: one for one in read}
+        return [position for (position,) in cursor]
 
 
 def _read(row: Row) -> Outbound | None:

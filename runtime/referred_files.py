@@ -1,5 +1,5 @@
-"""The schemas and mappings that a workspace file refers to, put in the place of the reference: the log then says
-itself which of them held when."""
+"""The schemas, mappings and Python files that a workspace file refers to, put in the place of the reference: the log
+then says itself which of them held when."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ def with_files(document: Any, folder: Path) -> Any:
         document["tracking_plans"] = {name: _plan(plan, folder) for name, plan in plans.items()}
     if isinstance(imports, dict):
         document["imports"] = {name: _import(one, folder) for name, one in imports.items()}
+    connections = document.get("connections")
+    if isinstance(connections, dict):
+        document["connections"] = {name: _connection(one, folder) for name, one in connections.items()}
     return document
 
 
@@ -30,6 +33,17 @@ def _import(declared: Any, folder: Path) -> Any:
     if not isinstance(declared, dict) or not isinstance(declared.get("mapping"), str):
         return declared
     return {**declared, "mapping": _read(folder / declared["mapping"], "mapping")}
+
+
+def _connection(declared: Any, folder: Path) -> Any:
+    transform = declared.get("transform") if isinstance(declared, dict) else None
+    if not isinstance(transform, dict) or not isinstance(transform.get("python"), str):
+        return declared
+    file = transform["python"]
+    return {
+        **declared,
+        "transform": {**transform, "python": {"file": file, "source": _text(folder / file, "Python file")}},
+    }
 
 
 def _plan(plan: Any, folder: Path) -> Any:
@@ -64,11 +78,16 @@ def _filled(place: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read(path: Path, what: str) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ReferredFileError(f"the {what} {path} cannot be read ({type(error).__name__})") from error
+        said = yaml.safe_load(_text(path, what))
     except yaml.YAMLError as error:
         raise ReferredFileError(f"the {what} {path} is neither JSON nor YAML: {error}") from error
     if not isinstance(said, dict):
         raise ReferredFileError(f"the {what} {path} is no object")
     return said
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReferredFileError(f"the {what} {path} cannot be read ({type(error).__name__})") from error

@@ -74,7 +74,7 @@ async def run_serve(
         js, replicas = bus.jetstream(), settings.nats_replicas
         intake = Door(commit.append, door.workspace, door.refresh, door.put_aside, ports.now)
         tasks += [
-            asyncio.create_task(run_outcomes(js, commit.append, stop, replicas), name="outcomes"),
+            asyncio.create_task(run_outcomes(js, commit.append, engine, stop, replicas), name="outcomes"),
             asyncio.create_task(run_intake(js, intake, stop, replicas), name="intake"),
         ]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -15,10 +15,16 @@ from domain.workspace import FILES, Connection, Feed, Workspace
 from feeds.feed import feed_format
 from runtime.definitions import WorkspaceError
 from runtime.delivery.run import ready
+from runtime.pairing import pairs_of
 from runtime.referred_files import with_files
 from runtime.scheduled.mapping import check_mapping
 from runtime.workspace_view import SEGMENT
 from runtime.yaml_file import YamlError, read_yaml
+
+_BOTH_WAYS: Final = (
+    "a loop takes back what people change of it at the destination, which then has to be what was sent; make the"
+    " fields otherwise (`expression`, `constant`), or leave the loop's 'feed' out"
+)
 
 
 def read_workspace(path: Path) -> Workspace:
@@ -54,6 +60,11 @@ def read_workspace(path: Path) -> Workspace:
         for hop in hops_of(loop):
             if mistake := _unpaired(workspace, hop):
                 raise WorkspaceError(f"{path}:{line}: loops.{name}: {mistake}")
+    for several in pairs_of(workspace).values():
+        for pair in several:
+            if workspace.connections[pair.connection].transform is not None:
+                line = file.line_of(("connections", pair.connection, "transform"))
+                raise WorkspaceError(f"{path}:{line}: connections.{pair.connection}.transform: {_BOTH_WAYS}")
     for name, one in workspace.imports.items():
         try:
             check_mapping(one)

@@ -22,11 +22,13 @@ from adapters.transports.transport import Transport
 from domain.channels import waits
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
+from domain.transforming import Unsent
 from runtime.delivery.consent import Consented, Looked, taken_back
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
 from runtime.delivery.quiet import Now, in_quiet_hours, wall
+from runtime.delivery.transforming import Transforming, what_is_sent
 from runtime.failpoints import failpoint
 
 #: What a defect in a connector's own code shows itself as.
@@ -37,7 +39,7 @@ log = structlog.get_logger("deliver")
 
 class Destination(NamedTuple):
     """A connection, ready to be talked to. What it does not take for `give_up_s` seconds is a dead letter. `now` is
-    the log's time, by which quiet hours are."""
+    the log's time, by which quiet hours are. `transform` makes of records what is sent, where that is declared."""
 
     connector: Connector
     config: ConnectorConfig
@@ -46,6 +48,7 @@ class Destination(NamedTuple):
     gate: Gate
     give_up_s: float = MAX_ELAPSED_S
     now: Now = wall
+    transform: Transforming | None = None
 
 
 class _Judged(NamedTuple):
@@ -65,6 +68,8 @@ class Delivery:
         self._looked = Looked(to.consented)
         #: Records of a request that went out, and was not answered by a plain "later".
         self._tried: set[str] = set()
+        #: Records of which something else is sent than was requested.
+        self._transformed: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
         self.attempts = 0
 
@@ -75,8 +80,22 @@ class Delivery:
         for record in records:
             if record.change not in takes:
                 self._close(record, "suppressed", f"the destination takes no '{record.change}'")
-        await self._side_by_side(self._render(await self._allowed(records)))
+        await self._side_by_side(self._render(await self._transform(await self._allowed(records))))
         return [self._outcomes[record.id] for record in records]
+
+    async def _transform(self, records: Sequence[Outbound]) -> Sequence[Outbound]:
+        """What is sent of these records, made once: an attempt again sends the same."""
+        if self._to.transform is None or not records:
+            return records
+        sent = []
+        for record, made in zip(records, await self._to.transform(records, self._stop), strict=True):
+            if isinstance(made, Unsent):
+                self._close(record, made.status, made.reason)
+                continue
+            if made != record:
+                self._transformed.add(record.id)
+            sent.append(made)
+        return sent
 
     async def _side_by_side(self, requests: Sequence[Request]) -> None:
         """Settles requests at once, but for those that are about the same people."""
@@ -261,6 +280,9 @@ class Delivery:
         counted: dict[str, Any] = {}
         if record.channel:
             counted = {"channel": record.channel, "profile": record.profile, "cause": record.cause}
+        # What asks to delete somebody must be kept nowhere.
+        if record.id in self._transformed and record.change != "delete":
+            counted["transformed"] = what_is_sent(record)
         self._outcomes[record.id] = Outcome(
             id=record.id,
             connection=record.connection,

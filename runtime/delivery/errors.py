@@ -15,5 +15,9 @@ class LeaseLostError(LeftError):
     """NATS may have given the batch to another worker."""
 
 
+class SandboxAwayError(LeftError):
+    """There is no process to run the connection's transformation in."""
+
+
 class ConsentUnknownError(LeftError):
     """Raised by a consent port that cannot tell now, as its store is away."""

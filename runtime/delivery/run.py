@@ -14,12 +14,14 @@ from adapters.bus.connection import connect
 from adapters.connectors.configuration import ConfigurationError, resolve
 from adapters.connectors.connector import Connector, ConnectorConfig, connector
 from adapters.http.guard import ForbiddenAddressError, check_url
+from adapters.sandbox.limits import can_shut_in
 from adapters.transports.transport import open_transport
 from domain.workspace import Connection
 from runtime.delivery.attempts import Destination
 from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
 from runtime.delivery.quiet import Now, wall
+from runtime.delivery.transforming import open_transforming
 from runtime.delivery.worker import ACK_WAIT_S, Bus, DeliveryWorker
 
 #: How long a worker that failed waits before it goes on, in seconds.
@@ -60,7 +62,8 @@ async def run_deliver(
                 )
                 gate = Gate(name, declared.rate, declared.concurrency)
                 give_up_s = declared.give_up_after / 1_000_000
-                to = Destination(wire, config, transport, consented, gate, give_up_s, now)
+                transform = await pools.enter_async_context(open_transforming(name, declared.transform))
+                to = Destination(wire, config, transport, consented, gate, give_up_s, now, transform)
                 worker = DeliveryWorker(name, to, bus, ack_wait_s)
                 workers.create_task(_kept(name, worker, stop), name=f"deliver {name}")
             await stop.wait()
@@ -109,6 +112,11 @@ def ready(name: str, definition: Connection, environ: Mapping[str, str]) -> tupl
     wire = connector(definition.connector)
     config = resolve(name, definition, environ)
     wire.check(config)
+    if definition.transform is not None and definition.transform.python is not None and not can_shut_in():
+        raise ValueError(
+            f"connection '{name}': transform: a Python file is shut in by Linux on x86_64 or aarch64, and not run"
+            " elsewhere; write it as a 'cel' expression"
+        )
     base = config.settings.get("base_url")
     if isinstance(base, str):
         try:

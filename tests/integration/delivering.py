@@ -21,9 +21,11 @@ from adapters.connectors.onesignal import CONNECTOR
 from adapters.http.client import HttpClient
 from domain.outbound import Outbound, Outcome
 from domain.retry import MAX_ELAPSED_S
+from domain.transforming import Transform
 from runtime.delivery.attempts import Destination as To
 from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
+from runtime.delivery.transforming import open_transforming
 from runtime.delivery.worker import Bus, DeliveryWorker
 from tests.integration.destination import Answering, Destination, serving
 
@@ -114,12 +116,17 @@ async def worker(
     ack_wait_s: float = 2.0,
     gate: Gate | None = None,
     give_up_s: float = MAX_ELAPSED_S,
+    transform: Transform | None = None,
 ) -> AsyncIterator[DeliveryWorker]:
     settings = {"base_url": destination.url, "app_id": APP, "contents": {"en": "Hello"}}
     config = ConnectorConfig(on.connection, settings, {"api_key": "key"})
     stop = asyncio.Event()
-    async with HttpClient(deadline_s=deadline_s, concurrency=8, allow_private=True) as http:
-        to = To(connector, config, http, consented, gate or Gate(on.connection), give_up_s)
+    async with (
+        HttpClient(deadline_s=deadline_s, concurrency=8, allow_private=True) as http,
+        open_transforming(on.connection, transform) as transforming,
+    ):
+        held = gate or Gate(on.connection)
+        to = To(connector, config, http, consented, held, give_up_s, transform=transforming)
         running = DeliveryWorker(on.connection, to, Bus(on.client, on.js), ack_wait_s)
         task = asyncio.create_task(running.run(stop))
         try:
