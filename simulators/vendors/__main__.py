@@ -15,6 +15,7 @@ from simulators.vendors.google_data_manager import GOOGLE_DATA_MANAGER
 from simulators.vendors.hubspot import HUBSPOT
 from simulators.vendors.sendgrid import SENDGRID
 from simulators.vendors.tiktok import TIKTOK
+from simulators.vendors.twilio import TWILIO
 from simulators.vendors.webhook import WEBHOOK
 
 VENDORS = {
@@ -25,6 +26,7 @@ VENDORS = {
     "hubspot": HUBSPOT,
     "sendgrid": SENDGRID,
     "tiktok": TIKTOK,
+    "twilio": TWILIO,
     "webhook": WEBHOOK,
 }
 

@@ -3,14 +3,16 @@
 /<vendor>/…                        as the vendor's own API
 POST /<vendor>/simulate/faults     see simulators/faults.py
 POST /<vendor>/simulate/limit      {"requests": 5, "window_s": 2}: more in a window are refused with 429; {} ends it
-GET  /<vendor>/simulate/status     counts
+POST /<vendor>/simulate/<control>  the vendor's own, as its file says
+GET  /<vendor>/simulate/status     counts; `waiting` is what its webhook is still to be told
 GET  /<vendor>/simulate/held/<c>   what the vendor holds of a collection, by key
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,22 +27,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from simulators.bodies import read_json, refuse_body
 from simulators.faults import Fault, Faults
 from simulators.state import State
+from simulators.vendors.courier import Courier
 from simulators.vendors.held import Held
-from simulators.vendors.vendor import Call, Refused, Reply, Vendor
+from simulators.vendors.vendor import UNTOLD, Call, Refused, Reply, Vendor
 
 
 def make_app(vendors: Mapping[str, Vendor], secret: str, state: State) -> ASGIApp:
-    served = {name: _served(_Served(name, vendor, secret, state)) for name, vendor in vendors.items()}
+    served = {name: _Served(name, vendor, secret, state) for name, vendor in vendors.items()}
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        couriers = [asyncio.create_task(one.courier.run()) for one in served.values() if one.courier]
         yield
+        for courier in couriers:
+            courier.cancel()
+        await asyncio.gather(*couriers, return_exceptions=True)
         state.close()
 
-    return Starlette(routes=[Mount(f"/{name}", app) for name, app in served.items()], lifespan=lifespan)
+    routes = [Mount(f"/{name}", _routed(one)) for name, one in served.items()]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _served(vendor: _Served) -> ASGIApp:
+def _routed(vendor: _Served) -> ASGIApp:
     faults = Faults(vendor.refuse_by_script)
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     app = Starlette(
@@ -49,6 +57,7 @@ def _served(vendor: _Served) -> ASGIApp:
             Route("/simulate/limit", vendor.limit, methods=["POST"]),
             Route("/simulate/status", vendor.status),
             Route("/simulate/held/{collection}", vendor.held),
+            Route("/simulate/{control}", vendor.control, methods=["POST"]),
             Route("/{path:path}", vendor.answer, methods=methods),
         ],
         exception_handlers={ValueError: refuse_body},
@@ -71,6 +80,7 @@ class _Served:
         self._state = state
         self._limit: tuple[int, float] | None = None
         self._window = (0.0, 0)
+        self.courier = Courier(name, vendor.tell, secret, state) if vendor.tell else None
 
     async def answer(self, request: Request) -> Response:
         call = Call(
@@ -88,9 +98,14 @@ class _Served:
             reply = await run_in_threadpool(self._refuse, 429, None, "rate_limit")
             return _response(reply, self._vendor.limits(limit[0], 0, reset))
         reply = await run_in_threadpool(self._answer, call)
+        self._wake()
         if told is None or self._limit is None:
             return _response(reply, {})
         return _response(reply, self._vendor.limits(self._limit[0], told[0], told[1]))
+
+    def _wake(self) -> None:
+        if self.courier is not None:
+            self.courier.wake()
 
     def _answer(self, call: Call) -> Reply:
         try:
@@ -139,8 +154,21 @@ class _Served:
             raise ValueError('the body is neither {"requests": N, "window_s": S} nor {}')
         return JSONResponse({"limited": self._limit is not None})
 
+    async def control(self, request: Request) -> Response:
+        control = self._vendor.controls.get(request.path_params["control"])
+        if control is None:
+            raise ValueError(f"this vendor has no such control; it has: {', '.join(self._vendor.controls)}")
+        said = await read_json(request)
+        answer = await run_in_threadpool(self._control, control, said)
+        self._wake()
+        return JSONResponse(answer)
+
+    def _control(self, control: Callable[[Any, Held], Any], said: Any) -> Any:
+        with self._state.transaction() as db:
+            return control(said, Held(db, self._name))
+
     async def status(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._read, lambda held: held.status()))
+        return JSONResponse(await run_in_threadpool(self._read, _status))
 
     async def held(self, request: Request) -> Response:
         collection = request.path_params["collection"]
@@ -149,6 +177,10 @@ class _Served:
     def _read(self, what: Any) -> Any:
         with self._state.reading() as db:
             return what(Held(db, self._name))
+
+
+def _status(held: Held) -> dict[str, Any]:
+    return {**held.status(), "waiting": len(held.all(UNTOLD))}
 
 
 def _response(reply: Reply, limits: Mapping[str, str]) -> Response:

@@ -3,7 +3,7 @@
 Source: twilio.com/docs/sendgrid/api-reference: mail-send and its errors,
 contacts/add-or-update-a-contact, get-contacts-by-emails, delete-contacts,
 lists/remove-contacts-from-a-list, how-to-use-the-sendgrid-v3-api/rate-limits.
-What SendGrid does later, in its own time, is done at once here.
+What SendGrid does later, in its own time, is done at once here. Its Event Webhook is in `sendgrid_events.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from simulators.vendors import sendgrid_events
 from simulators.vendors.held import Held
 from simulators.vendors.vendor import Call, Refused, Reply, Vendor, bearer, read_json, same
 
@@ -106,9 +107,12 @@ def _mail(call: Call, held: Held) -> Reply:
     if wrong:
         said = [{"message": message, "field": field, "help": None} for message, field in wrong]
         raise Refused("invalid", Reply(400, {"errors": said}))
-    for person in people:
+    message_id = f"message-{held.counted('requests')}"
+    for index, person in enumerate(people):
         held.append("mails", {**person, "template_id": body.get("template_id")})
-    return Reply(202, None, {"x-message-id": f"message-{held.counted('requests')}"})
+        own_id = f"{message_id}.recvd-0-{index}"
+        sendgrid_events.sent(held, person["to"][0]["email"], person, own_id, call.now)
+    return Reply(202, None, {"x-message-id": message_id})
 
 
 def _find(call: Call, held: Held) -> Reply:
@@ -178,4 +182,10 @@ def limits(limit: int, remaining: int, reset: float) -> Mapping[str, str]:
     }
 
 
-SENDGRID: Final = Vendor(answer, refuse, limits)
+SENDGRID: Final = Vendor(
+    answer,
+    refuse,
+    limits,
+    sendgrid_events.tell,
+    {"webhook": sendgrid_events.set_webhook, "engage": sendgrid_events.engage},
+)

@@ -1,11 +1,12 @@
-"""What a vendor's file has to say: how a call is answered, how one is refused, and what limits look like."""
+"""What a vendor's file has to say: how a call is answered, how one is refused, what limits look like, and what its
+webhook tells."""
 
 from __future__ import annotations
 
 import base64
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -41,14 +42,34 @@ class Refused(Exception):
         self.reply = reply
 
 
+class Telling(NamedTuple):
+    """A webhook's request, and the keys of the `UNTOLD` that it tells."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    keys: tuple[str, ...]
+
+
+#: The collection of what a webhook is still to be told, in order.
+UNTOLD: Final = "untold"
+
+
 class Vendor(NamedTuple):
     """`answer` takes a call with what the vendor holds and its secret, and raises `Refused`. `refuse` is the reply
     to a scripted fault: its status, and the vendor's own code where it has one. `limits` are the headers by which
-    a vendor tells of its limit: how many calls, how many are left, and at what time (in seconds) it begins anew."""
+    a vendor tells of its limit: how many calls, how many are left, and at what time (in seconds) it begins anew.
+
+    `tell` gives the next request to a webhook, by what is held, the secret and the wall's time in seconds; `None`
+    where there is nothing to tell. `controls` are further endpoints below `/simulate/`: each takes the body of a
+    POST with what is held and gives an answer. They raise `ValueError` saying what is wrong with the body.
+    """
 
     answer: Callable[[Call, Held, str], Reply]
     refuse: Callable[[int, int | None], Reply]
     limits: Callable[[int, int, float], Mapping[str, str]]
+    tell: Callable[[Held, str, float], Telling | None] | None = None
+    controls: Mapping[str, Callable[[Any, Held], Any]] = {}
 
 
 def no_limits(limit: int, remaining: int, reset: float) -> Mapping[str, str]:

@@ -21,12 +21,14 @@ from adapters.connectors import (
     sendgrid_mail,
     standard_webhooks,
     tiktok,
+    twilio_sms,
 )
 from adapters.connectors.connector import Connector, ConnectorConfig
 from tests.integration.sending import event, record, send
 from tests.integration.simulating import Simulator, running
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
+ACCOUNT = "AC" + "0" * 32
 LIST = "3c2f7f2a-8c2d-4f2a-9d9b-1b2a3c4d5e6f"
 
 
@@ -225,6 +227,20 @@ def test_a_mail_goes_to_all_but_those_that_sendgrid_refuses(vendors: Simulator) 
     assert len(held(vendors, "sendgrid", "mails")) == 4
 
 
+def test_an_sms_goes_to_those_whom_twilio_does_not_refuse(vendors: Simulator) -> None:
+    to = config(
+        vendors, "twilio", "auth_token", account_sid=ACCOUNT, body="Your cart", **{"from": "+15005550006"}
+    )
+    records = [record(phone="+43 664 1234567"), record(phone="+15005550004"), record(phone="0664")]
+    outcomes = send(twilio_sms.CONNECTOR, to, records)
+    assert [one.status for one in outcomes] == ["delivered", "dead", "dead"]
+    assert "21610, the person has opted out" in outcomes[1].reason
+    messages = held(vendors, "twilio", "messages")
+    assert [(sid, one["To"], one["Body"]) for sid, one in messages.items()] == [
+        (outcomes[0].reference, "+436641234567", "Your cart")
+    ]
+
+
 def test_a_push_of_airships_comes_back_by_its_id(vendors: Simulator) -> None:
     to = config(vendors, "airship", "token", app_key="key", alert="Hello")
     outcomes = send(airship_push.CONNECTOR, to, [record(named_user_id=f"u{n}") for n in range(3)])
@@ -281,6 +297,13 @@ VENDORS: list[tuple[str, Connector, str, dict[str, Any], dict[str, str]]] = [
         {"email": "a@b.co"},
     ),
     ("webhook", standard_webhooks.CONNECTOR, "secret", {}, {"user_id": "u"}),
+    (
+        "twilio",
+        twilio_sms.CONNECTOR,
+        "auth_token",
+        {"account_sid": ACCOUNT, "from": "+15005550006", "body": "Hello"},
+        {"phone": "+436641234567"},
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 BEARER = {"authorization": f"Bearer {SECRET}"}
 AIRSHIP = {**BEARER, "accept": "application/vnd.urbanairship+json; version=3"}
 HASH = "0" * 64
+TWILIO_ACCOUNT = "AC" + "0" * 32
 UPSERT = "/hubspot/crm/v3/objects/contacts/batch/upsert"
 INGEST = "/google_data_manager/v1/audienceMembers:ingest"
 MAPPING = "/tiktok/open_api/v1.3/segment/mapping/"
@@ -210,6 +211,30 @@ def test_google_analytics_says_nothing_but_to_its_validator(
     assert call("POST", f"/google_analytics/mp/collect{query}", body, {}, vendors) == (204, "")
     _, said = call("POST", f"/google_analytics/debug/mp/collect{query}", body, {}, vendors)
     assert [one["validationCode"] for one in said["validationMessages"]] == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"From": "+15005550006", "Body": "x"}, 21604),
+        ({"To": "0664", "From": "+15005550006", "Body": "x"}, 21211),
+        ({"To": "+436641234567", "Body": "x"}, 21603),
+        ({"To": "+436641234567", "From": "+1", "Body": "x"}, 21212),
+        ({"To": "+436641234567", "From": "+15005550006"}, 21602),
+        ({"To": "+436641234567", "From": "+15005550006", "Body": "x" * 1_601}, 21617),
+        ({"To": "+436641234567", "From": "Shop", "Body": "x", "ContentVariables": "{}"}, 21656),
+        ({"To": "+436641234567", "From": "Shop", "Body": "x", "StatusCallback": "http://a_b/"}, 21609),
+        ({"To": "+436641234567", "From": "+15005550008", "Body": "x"}, 21611),
+        ({"To": "+15005550009", "From": "+15005550006", "Body": "x"}, 21614),
+    ],
+)
+def test_twilio_says_by_its_code_what_is_wrong(form: dict[str, str], code: int, vendors: Simulator) -> None:
+    path = f"/twilio/2010-04-01/Accounts/{TWILIO_ACCOUNT}/Messages.json"
+    answer = vendors.http.post(path, data=form, auth=(TWILIO_ACCOUNT, SECRET))
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert answer.json()["more_info"].endswith(str(code))
+    other = vendors.http.post(path, data=form, auth=("AC" + "1" * 32, SECRET))
+    assert (other.status_code, other.json()["code"]) == (401, 20003)
 
 
 def test_a_limit_is_told_in_the_vendors_headers_and_ends_with_its_window(vendors: Simulator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 import pytest
@@ -18,12 +19,14 @@ AT = 1_763_999_999
 
 class Pair(NamedTuple):
     """`told` is what the vendor's event has of the request and of its answer, in the vendor's own form; `reads` says
-    which of our ids come back: of the record, of its batch, or the outcome's reference."""
+    which of our ids come back: of the record, of its batch, or the outcome's reference. `called` is the address that
+    the vendor calls."""
 
     connector: str
     feed: str
     told: Callable[[Mapping[str, Any], str], bytes]
     reads: frozenset[str]
+    called: Callable[[Mapping[str, Any]], str] = lambda sent: ""
 
 
 def sendgrid(sent: Mapping[str, Any], reference: str) -> bytes:
@@ -63,15 +66,33 @@ def airship(sent: Mapping[str, Any], reference: str) -> bytes:
     return json.dumps(event).encode()
 
 
+def twilio(sent: Mapping[str, Any], reference: str) -> bytes:
+    said = {"MessageSid": reference, "MessageStatus": "delivered", "To": sent["To"], "From": sent["From"]}
+    return urlencode(said).encode()
+
+
+def twilio_calls(sent: Mapping[str, Any]) -> str:
+    return str(sent["StatusCallback"])
+
+
 PAIRS = [
     Pair("sendgrid_mail", "sendgrid", sendgrid, frozenset({"outbound_id", "outbound_batch"})),
     Pair("onesignal", "onesignal", onesignal, frozenset({"outbound_batch", "message_id"})),
     Pair("braze_campaign", "braze", braze, frozenset({"message_id"})),
     Pair("airship_push", "airship", airship, frozenset({"message_id"})),
+    Pair(
+        "twilio_sms",
+        "twilio",
+        twilio,
+        frozenset({"outbound_id", "outbound_batch", "message_id"}),
+        twilio_calls,
+    ),
 ]
 
 
 def body_of(request: Request) -> Any:
+    if request.headers["content-type"] == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(request.body.decode()))
     said = msgspec.json.decode(request.body)
     return said[0] if isinstance(said, list) else said
 
@@ -95,7 +116,8 @@ def test_the_feed_reads_back_what_the_connector_sent(pair: Pair) -> None:
     [request] = wire.render(config, [outbound])
     [judged] = wire.judge(config, request, example.accepted(request))
     assert judged.verdict == "delivered"
-    payload = Payload({}, pair.told(body_of(request), judged.reference), AT * 1_000_000, "")
+    sent = body_of(request)
+    payload = Payload({}, pair.told(sent, judged.reference), AT * 1_000_000, pair.called(sent))
     [record] = feed_format(pair.feed).parse("engagement", payload)
     ours = {
         "outbound_id": outbound.id,
