@@ -135,8 +135,8 @@ def judge(config: ConnectorConfig, request: Request, answer: Answer) -> list[Jud
     reply = read(answer, _Reply)
     if answer.status == 201:
         return all_are(request, "delivered", reference=reply.sid if reply else "")
-    code = reply.code if reply and reply.code in _CODES else None
-    if code is None:
+    code = reply.code if reply and reply.code else 0
+    if code not in _CODES:
         return refused("Twilio", request, answer)
     said = f"error {code}, {_RECIPIENT.get(code, f'see twilio.com/docs/api/errors/{code}')}"
     if code == _QUEUE_FULL:
