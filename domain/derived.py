@@ -15,6 +15,7 @@ import msgspec
 
 from domain.batches import Batches
 from domain.messages import (
+    AttributeRefused,
     MembershipChanged,
     MergeRefused,
     ProfileCreated,
@@ -62,6 +63,12 @@ def merge_refused(profile: Profile, identifier: Identifier, reason: str, cause: 
     node = node_id(identifier)
     body = MergeRefused(profile.id, identifier.kind, node, reason, cause)
     return _entry("identity.merge_refused", profile.id, body, profile.id, node, reason)
+
+
+def attribute_refused(profile: str, attribute: str, reason: str, cause: int) -> Entry:
+    """Told once for each person, attribute and reason."""
+    body = AttributeRefused(profile, attribute, reason, cause)
+    return _entry("attribute.refused", profile, body, profile, attribute, reason)
 
 
 def membership(

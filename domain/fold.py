@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,7 @@ from domain.forwarding import Forwarding, Happening
 from domain.identity_rules import leader_of
 from domain.mirrors import hear
 from domain.profiles import (
+    ATTRIBUTE_LIMIT,
     Membership,
     Profile,
     add_identifiers,
@@ -33,9 +35,13 @@ from domain.records import Entry, Identifier, Record, dig, node_id
 from domain.routing import Routed
 from domain.runs import Run
 from domain.settling import Settling
+from domain.standard_fields import typed
 from domain.state import Closed, Inbound, MembershipChange, Outcome, Plan, State
 from domain.telling import Telling
 from domain.traits.telling import fell_due
+
+#: The reason why a further attribute is not taken in.
+TOO_MANY: Final = f"a profile has at most {ATTRIBUTE_LIMIT} attributes"
 
 _body = msgspec.json.Decoder().decode
 
@@ -142,8 +148,7 @@ class Fold:
             if pairs:
                 traits, moved = hear(profile.mirrors, pairs, record, traits)
                 data_changed = data_changed or moved
-            priority = self.plan.priorities.get(record.feed, 0)
-            fresh = set_attributes(profile, traits, priority, occurred_at, row.position)
+            fresh = self._set_attributes(profile, traits, record.feed, occurred_at, row.position)
             if fresh:
                 data_changed = True
                 names += compiled.touched_by_attributes(fresh)
@@ -166,6 +171,19 @@ class Fold:
             if forwarding.listens_to(happening):
                 self.telling.event(profile, forwarding, happening, row.recorded_at, row.position)
         self.telling.traits.await_changes(profile, row.recorded_at)
+
+    def _set_attributes(
+        self, profile: Profile, said: Mapping[str, Any], feed: str, occurred_at: int, position: int
+    ) -> list[str]:
+        """Takes in what can be, and tells of the rest; the names whose value has changed."""
+        taken, refused = typed(said)
+        priority = self.plan.priorities.get(feed, 0)
+        changed, over = set_attributes(profile, taken, priority, occurred_at, position)
+        if refused or over:
+            for name, reason in [*refused.items(), *((name, TOO_MANY) for name in over)]:
+                entry = derived.attribute_refused(profile.id, name, reason, position)
+                self.derived.append((position, entry))
+        return changed
 
     def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
         """Whose record it is, and the audiences to look at because identities have changed."""

@@ -16,6 +16,7 @@ from domain.derived import event_name
 from domain.identity_rules import Rules
 from domain.mirrors import Pair, attributes_of
 from domain.records import Identifier, Record, dig, node_id
+from domain.standard_fields import typed
 
 _body: Final = msgspec.json.Decoder().decode
 
@@ -84,7 +85,7 @@ def history_of(
         yield HappenedRow(position, recorded_at, at, node, record.feed, event_name(record), properties)
     if record.traits_at or record.traits:
         traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
-        for name, value in attributes_of(pairs, record, traits).items():
+        for name, value in typed(attributes_of(pairs, record, traits)).taken.items():
             yield AttributeRow(position, recorded_at, at, node, priority, name, value)
     if record.consent:
         for purpose, said in consents_of(record, recorded_at, position).items():

@@ -39,6 +39,15 @@ class MergeRefused(msgspec.Struct, frozen=True):
     cause: int
 
 
+class AttributeRefused(msgspec.Struct, frozen=True):
+    """A value that a record said of an attribute was not taken in, and why; the record is at the position `cause`."""
+
+    profile: str
+    attribute: str
+    reason: str
+    cause: int
+
+
 class MembershipChanged(msgspec.Struct, frozen=True):
     """Somebody entered or left an audience at the log's time `at`. `because` are the positions of the records
     that made it true; `cause` is the position at which it became so."""

@@ -126,23 +126,32 @@ def keep_apart(profile: Profile, node: str, others: Mapping[str, int]) -> None:
         held[other] = max(position, held.get(other, 0))
 
 
+class Fresh(NamedTuple):
+    """The names of attributes whose value has changed, and of those that there is no room for."""
+
+    changed: list[str]
+    over: list[str]
+
+
 def set_attributes(
     profile: Profile, values: Mapping[str, Any], priority: int, occurred_at: int, position: int
-) -> list[str]:
-    """Takes in what outranks the value there; the names whose value has changed by it."""
-    changed = []
+) -> Fresh:
+    """Takes in what outranks the value there."""
+    changed: list[str] = []
+    over: list[str] = []
     attributes = profile.attributes
     for name, value in values.items():
         held = attributes.get(name)
         if held is None:
             if len(attributes) >= ATTRIBUTE_LIMIT:
+                over.append(name)
                 continue
         elif held.rank >= (priority, occurred_at, position):
             continue
         attributes[name] = Attribute(value, priority, occurred_at, position)
         if held is None or held.value != value:
             changed.append(name)
-    return changed
+    return Fresh(changed, over)
 
 
 def set_consent(profile: Profile, said: Mapping[str, Consent]) -> list[str]:

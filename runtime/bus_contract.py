@@ -12,6 +12,7 @@ import msgspec
 
 from domain.erasure import EngagementRefused, EraseRequest, SubjectErased
 from domain.messages import (
+    AttributeRefused,
     MembershipChanged,
     MergeRefused,
     ProfileCreated,
@@ -78,6 +79,12 @@ CHANNELS: Final = (
     Channel("roundtrip.log.profile.merged", _LOG, ProfileMerged, "two profiles are one person"),
     Channel(
         "roundtrip.log.profile.unmerged", _LOG, ProfileUnmerged, "a profile was another person after all"
+    ),
+    Channel(
+        "roundtrip.log.attribute.refused",
+        _LOG,
+        AttributeRefused,
+        "a value that is none of its attribute's type",
     ),
     Channel("roundtrip.log.identity.merge_refused", _LOG, MergeRefused, "a guard refused an identifier"),
     Channel("roundtrip.log.routing.withheld", _LOG, RoutingWithheld, "a member is not told of, and why"),

@@ -12,6 +12,7 @@ from adapters.projections.checkpoint import read_checkpoint
 from domain.mirrors import attributes_of
 from domain.profiles import Profile, nodes
 from domain.records import dig, node_id
+from domain.standard_fields import typed
 from runtime.log_tail import place_of
 from runtime.past import ChangeOf, folded, past_of
 from runtime.pipeline import CHECKPOINT
@@ -63,7 +64,7 @@ def person_then(connection: Connection, said: str, place: str, change_of: Change
 
 def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) -> dict[str, Any]:
     """Every value that a person's records have said of an attribute, the one that holds first: by the feed's priority
-    then, the source's time, and the position.
+    then, the source's time, and the position. Those that were not taken in come last, with the reason.
 
     Raises `NobodyError` and `TooMuchPastError`.
     """
@@ -82,11 +83,12 @@ def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) ->
         if name in said_here:
             at = min(record.occurred_at, row.recorded_at)
             rank = (plan.priorities.get(record.feed, 0), at, row.position)
-            values.append((rank, record.feed, said_here[name]))
+            taken, refused = typed({name: said_here[name]})
+            values.append((rank, record.feed, taken.get(name, said_here[name]), refused.get(name, "")))
     # What a two-way destination's snapshot repeats is no news, whatever its rank.
     held = profile.attributes.get(name)
     holds = held.position if held is not None else 0
-    ranked = sorted(values, key=lambda one: (one[0][2] == holds, one[0]), reverse=True)
+    ranked = sorted(values, key=lambda one: (one[0][2] == holds, not one[3], one[0]), reverse=True)
     return {
         "attribute": name,
         "position": position,
@@ -99,6 +101,7 @@ def show_attribute(engine: Engine, said: str, name: str, change_of: ChangeOf) ->
                 "position": place,
                 "holds": place == holds,
             }
-            for (priority, at, place), feed, value in ranked
+            | ({"refused": reason} if reason else {})
+            for (priority, at, place), feed, value, reason in ranked
         ],
     }

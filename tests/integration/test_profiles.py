@@ -113,6 +113,28 @@ def test_who_somebody_was_and_what_happened_is_told_by_api_and_command(roundtrip
     )
 
 
+def test_a_value_that_is_none_of_its_type_is_shown_with_the_reason_why_it_is_not_taken_in(
+    roundtrip: Roundtrip,
+) -> None:
+    run = uuid4().hex
+    says = {"type": "identify", "userId": run}
+    for number, day in enumerate(("1990-05-17T12:00:00Z", "in spring")):
+        send(roundtrip, {**says, "messageId": f"{number}-{run}", "traits": {"birthday": day, "plan": number}})
+    assert {n: a["value"] for n, a in ask(roundtrip, f"user_id:{run}").json()["attributes"].items()} == {
+        "birthday": "1990-05-17",
+        "plan": 1,
+    }
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    found = roundtrip.http.get(f"/v1/profiles/user_id:{run}/attributes/birthday", headers=token).json()
+    assert [(one["value"], one["holds"], one.get("refused")) for one in found["values"]] == [
+        ("1990-05-17", True, None),
+        ("in spring", False, "expected is a day as 1990-05-17"),
+    ]
+    page = roundtrip.http.get(f"/v1/profiles/user_id:{run}/timeline?limit=1", headers=token).json()
+    assert page["records"][0]["record"] == "attribute.refused"
+    assert page["records"][0]["said"]["reason"] == "expected is a day as 1990-05-17"
+
+
 def test_a_row_is_traced_to_what_followed_from_it_by_the_api(roundtrip: Roundtrip) -> None:
     run = uuid4().hex
     send(roundtrip, {"type": "track", "event": "Order Completed", "messageId": run, "userId": run})

@@ -17,7 +17,7 @@ def workspace(audience: str) -> Workspace:
         "feeds": {"app": {"format": "files"}},
         "audiences": {
             "pros": {"match": {"attribute": "plan", "is": "pro"}},
-            "swiss": {"match": {"attribute": "country", "is": "ch"}},
+            "swiss": {"match": {"attribute": "country", "is": "CH"}},
         },
         "connections": {
             "ads": {
@@ -34,7 +34,7 @@ def workspace(audience: str) -> Workspace:
 
 def test_a_connection_of_another_audience_takes_out_who_is_only_in_the_one_before() -> None:
     memory = Memory(plan_of(workspace("pros")))
-    people = {"ann": {"plan": "pro"}, "bea": {"plan": "pro", "country": "ch"}, "cem": {"country": "ch"}}
+    people = {"ann": {"plan": "pro"}, "bea": {"plan": "pro", "country": "CH"}, "cem": {"country": "CH"}}
     memory.take_in(
         rows(*[(HOUR, record("identify", [("user_id", n)], HOUR, traits=dict(t))) for n, t in people.items()])
     )
