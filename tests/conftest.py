@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.metadata import distribution
 from uuid import uuid4
 
@@ -19,7 +21,7 @@ from adapters.database import APPLICATION_ROLE
 from runtime.embedded.nats import start_nats
 from runtime.embedded.postgres import start_postgres
 from tests.keys import MASTER_KEY
-from tests.servers import REPOSITORY, temporary_home
+from tests.servers import REPOSITORY, room_in_memory, temporary_home
 
 os.environ["ROUNDTRIP_MASTER_KEY"] = MASTER_KEY
 
@@ -29,12 +31,25 @@ def pytest_configure(config: pytest.Config) -> None:
     after pyproject.toml has named another one it is made again."""
     if hasattr(config, "workerinput"):
         return
+    _keep_temporary_files_in_memory(config)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     named = {(group, *one) for group, ones in project["entry-points"].items() for one in ones.items()}
     known = {(one.group, one.name, one.value) for one in distribution("roundtrip").entry_points}
     if not named <= known:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-e", str(REPOSITORY)]
         subprocess.run(command, check=True)
+
+
+def _keep_temporary_files_in_memory(config: pytest.Config) -> None:
+    """Those of this run, its workers and what they start, until it ends; someone who names a place has it there."""
+    place = None if "TMPDIR" in os.environ else room_in_memory()
+    if place is not None:
+        held = ExitStack()
+        home = held.enter_context(temporary_home(place=place))
+        # Some tests start servers as another user.
+        home.chmod(0o1777)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(home)
+        config.add_cleanup(held.close)
 
 
 _TEMPLATE = "roundtrip_template"
