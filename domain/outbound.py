@@ -75,7 +75,8 @@ class Transformed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one outbound record. `reason` says why where it was not delivered; `reference` is the
-    destination's own id of the message, by which its engagement comes back.
+    destination's own id of the message, by which its engagement comes back. `superseded_by` is the id of a later
+    record that left nothing of this one to be told while it waited.
 
     `profile`, `channel` and `cause` are those of a record that has a channel. One that came into quiet hours and was
     not tried yet goes out `again_at` a time in microseconds, as a new record, where it still holds then.
@@ -93,3 +94,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: int = 0
     again_at: int = 0
     transformed: Transformed | None = None
+    superseded_by: str = ""

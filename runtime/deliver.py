@@ -15,7 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from adapters.connectors.configuration import ConfigurationError
 from adapters.log.read import Head, read_head
 from adapters.projections.definitions import load_workspace
+from domain.outbound import Outbound
 from domain.workspace import Connection
+from runtime.backlog import around
+from runtime.delivery.coalescing import Around
 from runtime.delivery.errors import ConsentUnknownError
 from runtime.delivery.quiet import wall
 from runtime.delivery.run import run_deliver
@@ -57,6 +60,12 @@ async def deliver_until_stopped(
                 return head.recorded_at
         return await wall()
 
+    async def look(name: str, records: Sequence[Outbound]) -> Mapping[str, Around]:
+        try:
+            return await asyncio.to_thread(around, engine, name, records)
+        except DBAPIError as error:
+            raise ConsentUnknownError(f"the store does not answer: {type(error.orig).__name__}") from error
+
     while not stop.is_set():
         connections = _connections(engine)
         changed = asyncio.Event()
@@ -72,6 +81,7 @@ async def deliver_until_stopped(
                     only=only,
                     replicas=replicas,
                     now=now,
+                    look=look,
                 )
         except ConfigurationError as error:
             log.error("connections cannot be used", reason=str(error))

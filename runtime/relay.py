@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.connection import connect
 from adapters.bus.forget import forget_subjects, sweep_queue
-from adapters.bus.publish import Message, publish_batch
+from adapters.bus.publish import RESENT, Message, publish_batch
 from adapters.bus.sole_writer import SoleWriter
 from adapters.bus.streams import IN, LOG, OUT, Stream, ensure_streams
 from adapters.bus.subject import token
@@ -75,7 +75,7 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
     streams = await ensure_streams(js, replicas)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as ear:
         listen(ear)
-        position = _begin(engine, streams)
+        position, resent_to = _begin(engine, streams)
         swept = time.monotonic()
         copy = SoleWriter(js, LOG)
         while not stop.is_set():
@@ -87,7 +87,7 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
                     swept = time.monotonic()
                 await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S)
                 continue
-            outbound = await asyncio.to_thread(_outbound_of, engine, rows)
+            outbound = await asyncio.to_thread(_outbound_of, engine, rows, resent=position <= resent_to)
             if outbound:
                 await publish_batch(js, outbound)
             messages = [message for row in rows for message in _log_messages(row)]
@@ -103,12 +103,12 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
             position = rows[-1].position
 
 
-def _begin(engine: Engine, streams: list[Stream]) -> int:
+def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
     """Where to begin: where the last relay stopped, or at the log's beginning when a stream is not the one
-    that was filled then."""
+    that was filled then; and where the last relay stopped, whose next rows it may have published already."""
     created = {stream.name: stream.created for stream in streams}
     with engine.begin() as connection:
-        position = read_checkpoint(connection, CHECKPOINT)
+        position = stopped = read_checkpoint(connection, CHECKPOINT)
         known = {
             row.name: row.created for row in connection.execute(text("SELECT name, created FROM bus_stream"))
         }
@@ -125,7 +125,7 @@ def _begin(engine: Engine, streams: list[Stream]) -> int:
                 ),
                 {"name": name, "at": at},
             )
-    return position
+    return position, stopped
 
 
 def _read(engine: Engine, position: int) -> list[Row]:
@@ -150,12 +150,12 @@ def _batch_of(row: Row) -> str:
     return _decode_outbound(row.state).batch if row.topic == "outbound.requested" and not row.erased else ""
 
 
-def _outbound_of(engine: Engine, rows: list[Row]) -> list[Message]:
+def _outbound_of(engine: Engine, rows: list[Row], *, resent: bool) -> list[Message]:
     requested = [row for row in rows if row.topic == "outbound.requested" and not row.erased]
     if not requested:
         return []
     with engine.connect() as connection:
-        return _outbound_messages(connection, requested)
+        return _outbound_messages(connection, requested, resent=resent)
 
 
 def _log_messages(row: Row) -> list[Message]:
@@ -204,8 +204,11 @@ def _head_messages(engine: Engine, position: int, rows: list[Row]) -> list[Messa
     return [Message(HEAD_SUBJECT, line_of(head).encode(), headers)]
 
 
-def _outbound_messages(connection: Connection, rows: list[Row], again: str = "") -> list[Message]:
-    """One message a batch, of those that have no outcome yet."""
+def _outbound_messages(
+    connection: Connection, rows: list[Row], again: str = "", *, resent: bool = False
+) -> list[Message]:
+    """One message a batch, of those that have no outcome yet. Of those that may be on the bus under the same message id
+    it is said that they are `resent`; with `again` they get another one."""
     outbound = [_decode_outbound(row.state) for row in rows if not row.erased]
     done = closed(connection, [one.id for one in outbound])
     waiting = [one for one in outbound if one.id not in done and not one.unsent]
@@ -219,6 +222,8 @@ def _outbound_messages(connection: Connection, rows: list[Row], again: str = "")
             subject=several[0].connection,
             msg_id=f"{batch}{again}",
         )
+        if resent or again:
+            headers[RESENT] = "1"
         subject = f"roundtrip.out.{token(several[0].connection)}"
         messages.append(Message(subject, msgspec.json.encode(several), headers))
     return messages

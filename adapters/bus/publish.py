@@ -19,6 +19,8 @@ from adapters.bus.errors import PublishError, Unacknowledged
 WINDOW_MESSAGES: Final = 1_000
 WINDOW_BYTES: Final = 16 * 1024 * 1024
 ACK_WITHIN_S: Final = 10.0
+#: The header of an outbound batch that may have been on the bus before, under whatever message id.
+RESENT: Final = "roundtrip-resent"
 
 
 class Message(NamedTuple):

@@ -136,3 +136,29 @@ def outcome_positions(
             (list(profiles), before, limit),
         )
         return [position for (position,) in cursor]
+
+
+class Neighbour(NamedTuple):
+    """Another outbound record of the same person by the same connection as the record `of`, and where it stands."""
+
+    of: str
+    id: str
+    position: int
+    status: str
+
+
+def neighbours(
+    connection: Connection, of: str, ids: Sequence[str], limit: int, *, later: bool
+) -> list[Neighbour]:
+    """At most `limit` of each of these records of a connection, in order: the next ones behind it or, not `later`, the
+    person's first ones before it."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT asked.id::text, found.id::text, found.position, found.status FROM outbound asked"  # noqa: S608
+            " CROSS JOIN LATERAL (SELECT id, position, status FROM outbound"
+            " WHERE profile = asked.profile AND connection = asked.connection"
+            f" AND position {'>' if later else '<'} asked.position ORDER BY position LIMIT %b) AS found"
+            " WHERE asked.id = ANY(%b::text[]::uuid[]) AND asked.connection = %b ORDER BY 1, 3",
+            (limit, list(ids), of),
+        )
+        return [Neighbour._make(row) for row in cursor]

@@ -23,6 +23,7 @@ from domain.channels import waits
 from domain.outbound import Outbound, Outcome, Status
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
 from domain.transforming import Unsent
+from runtime.delivery.coalescing import Coalescing
 from runtime.delivery.consent import Consented, Looked, taken_back
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
@@ -57,21 +58,34 @@ class _Judged(NamedTuple):
 
 
 class Delivery:
-    """The delivery of one batch. `again` says that it was given to a worker before."""
+    """The delivery of one batch. `again` says that it was given to a worker before, `resent` that it was put onto the
+    bus before. With `coalescing`, what has been overtaken is not sent."""
 
-    def __init__(self, to: Destination, lease: Lease, stop: asyncio.Event, again: bool) -> None:
+    def __init__(
+        self,
+        to: Destination,
+        lease: Lease,
+        stop: asyncio.Event,
+        again: bool,
+        coalescing: Coalescing | None = None,
+        resent: bool = False,
+    ) -> None:
         self._to = to
         self._lease = lease
         self._stop = stop
         self._again = again
         self._records: Sequence[Outbound] = ()
         self._looked = Looked(to.consented)
+        self._coalescing = coalescing
+        self._resent = resent
         #: Records of a request that went out, and was not answered by a plain "later".
         self._tried: set[str] = set()
         #: Records of which something else is sent than was requested.
         self._transformed: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
         self.attempts = 0
+        #: Records that were overtaken before anything of their batch was sent.
+        self.overtaken: list[str] = []
 
     async def run(self, records: Sequence[Outbound]) -> list[Outcome]:
         """One outcome for each record, in their order. Raises `LeftError` when it cannot come to an end."""
@@ -80,6 +94,8 @@ class Delivery:
         for record in records:
             if record.change not in takes:
                 self._close(record, "suppressed", f"the destination takes no '{record.change}'")
+        if self._coalescing is not None and "remove" in takes:
+            await self._coalesce(self._coalescing, records)
         await self._side_by_side(self._render(await self._transform(await self._allowed(records))))
         return [self._outcomes[record.id] for record in records]
 
@@ -96,6 +112,15 @@ class Delivery:
                 self._transformed.add(record.id)
             sent.append(made)
         return sent
+
+    async def _coalesce(self, coalescing: Coalescing, records: Sequence[Outbound]) -> None:
+        """Closes what has been overtaken."""
+        perhaps_sent = self._again or self._resent
+        overtaken = await coalescing.overtaken(records, perhaps_sent)
+        for record in records:
+            if (found := overtaken.get(record.id)) is not None:
+                self._close(record, "suppressed", found.reason, superseded_by=found.by)
+        self.overtaken = [] if perhaps_sent else list(overtaken)
 
     async def _side_by_side(self, requests: Sequence[Request]) -> None:
         """Settles requests at once, but for those that are about the same people."""
@@ -276,6 +301,7 @@ class Delivery:
         attempts: int = 0,
         reference: str = "",
         again_at: int = 0,
+        superseded_by: str = "",
     ) -> None:
         counted: dict[str, Any] = {}
         if record.channel:
@@ -291,6 +317,7 @@ class Delivery:
             reference=reference,
             attempts=attempts,
             again_at=again_at,
+            superseded_by=superseded_by,
             **counted,
         )
 

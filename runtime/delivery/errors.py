@@ -20,4 +20,4 @@ class SandboxAwayError(LeftError):
 
 
 class ConsentUnknownError(LeftError):
-    """Raised by a consent port that cannot tell now, as its store is away."""
+    """Raised by a port that cannot tell now who consents, or what has overtaken a record, as its store is away."""

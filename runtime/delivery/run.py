@@ -18,6 +18,7 @@ from adapters.sandbox.limits import can_shut_in
 from adapters.transports.transport import open_transport
 from domain.workspace import Connection
 from runtime.delivery.attempts import Destination
+from runtime.delivery.coalescing import Look
 from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
 from runtime.delivery.quiet import Now, wall
@@ -41,8 +42,10 @@ async def run_deliver(
     replicas: int = 1,
     ack_wait_s: float = ACK_WAIT_S,
     now: Now = wall,
+    look: Look | None = None,
 ) -> None:
-    """Delivers until `stop`, for all connections or `only` those that can be used.
+    """Delivers until `stop`, for all connections or `only` those that can be used. With a `look`, what was overtaken
+    while it waited is not sent.
 
     One that cannot be used as it is declared is named in the log and costs the others nothing. Raises
     `ConfigurationError` where `only` names one that is not declared, and `BusUnavailableError` when NATS cannot be
@@ -64,7 +67,7 @@ async def run_deliver(
                 give_up_s = declared.give_up_after / 1_000_000
                 transform = await pools.enter_async_context(open_transforming(name, declared.transform))
                 to = Destination(wire, config, transport, consented, gate, give_up_s, now, transform)
-                worker = DeliveryWorker(name, to, bus, ack_wait_s)
+                worker = DeliveryWorker(name, to, bus, ack_wait_s, look)
                 workers.create_task(_kept(name, worker, stop), name=f"deliver {name}")
             await stop.wait()
     finally:

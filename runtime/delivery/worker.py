@@ -19,10 +19,12 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from adapters.bus.publish import RESENT
 from adapters.bus.streams import OUT, ensure_streams
 from adapters.bus.subject import token
 from domain.outbound import Outbound, Outcome
 from runtime.delivery.attempts import Delivery, Destination
+from runtime.delivery.coalescing import Coalescing, Look
 from runtime.delivery.errors import LeaseLostError, LeftError
 from runtime.delivery.lease import held
 from runtime.delivery.outcomes import publish_outcomes
@@ -48,14 +50,23 @@ class Bus(NamedTuple):
 
 
 class DeliveryWorker:
-    """Delivers what is requested of one connection. `refused` counts messages that were no batch of it."""
+    """Delivers what is requested of one connection. `refused` counts messages that were no batch of it. With a `look`,
+    what was overtaken while it waited is not sent."""
 
-    def __init__(self, connection: str, to: Destination, bus: Bus, ack_wait_s: float = ACK_WAIT_S) -> None:
+    def __init__(
+        self,
+        connection: str,
+        to: Destination,
+        bus: Bus,
+        ack_wait_s: float = ACK_WAIT_S,
+        look: Look | None = None,
+    ) -> None:
         self.refused = 0
         self._connection = connection
         self._to = to
         self._bus = bus
         self._ack_wait_s = ack_wait_s
+        self._coalescing = Coalescing(connection, look) if look is not None else None
         self._log = log.bind(connection=connection)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -102,7 +113,10 @@ class DeliveryWorker:
         if not batch:
             return
         async with held(self._bus.client, message, since, self._ack_wait_s) as lease:
-            delivery = Delivery(self._to, lease, stop, again=message.metadata.num_delivered > 1)
+            again, resent = message.metadata.num_delivered > 1, RESENT in (message.headers or {})
+            # Where nothing waits behind it, nothing has overtaken it.
+            coalescing = self._coalescing if message.metadata.num_pending or again or resent else None
+            delivery = Delivery(self._to, lease, stop, again, coalescing, resent)
             try:
                 outcomes = await delivery.run(batch)
                 await publish_outcomes(self._bus.js, self._connection, batch[0].batch, outcomes, stop)
@@ -116,6 +130,8 @@ class DeliveryWorker:
                 return
             failpoint("deliver.outcome_published")
             await message.ack_sync(timeout=ACK_WITHIN_S)
+            if self._coalescing is not None:
+                self._coalescing.closed(delivery.overtaken)
         failpoint("deliver.acked")
         self._log.info("batch closed", batch=batch[0].batch, requests=delivery.attempts, **_counts(outcomes))
 
