@@ -50,7 +50,6 @@ def tell(people: list[Looker], on: Shop, ads: Simulator) -> None:
             calls[when].append(call)
     for moment in range(0, END + 1, STEP):
         on.clock(moment)
-        on.rest()
         if moment == END // 2:
             # One is refused, and of another the answer is lost after it took effect.
             ads.post("faults", {"next": [{"status": 503}, {"drop_after_commit": True}]})

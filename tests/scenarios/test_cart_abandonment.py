@@ -71,7 +71,6 @@ def tell(people: list[Shopper], on: Shop, vendors: Simulator) -> None:
         vendors.http.post(f"/{vendor}/simulate/faults", json=faults).raise_for_status()
     for moment in range(0, END + 1, STEP):
         on.clock(moment)
-        on.rest()
         if engagement[moment]:
             vendors.http.post("/sendgrid/simulate/engage", json=engagement[moment]).raise_for_status()
         on.says(calls[moment], times=2)
