@@ -2,16 +2,20 @@
 
 Checked when a connection is declared, by what its URL says, and again at every connect, by the addresses that the
 name has at that moment: what was checked is what is connected to, so a name that changes its address gains nothing.
-No redirect is followed (`client.py`).
+No redirect is followed (`client.py`). Of what is not HTTP see `adapters/transports/addresses.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp.connector import AddrInfoType
+
+REFUSAL: Final = "is an inner address; name a public one, or set allow_private: true for this connection"
 
 
 class ForbiddenAddressError(ValueError):
@@ -29,8 +33,12 @@ def check_url(url: str, allow_private: bool) -> None:
         raise ForbiddenAddressError(f"{parts.scheme or 'no scheme'}: is not http or https with a host")
     if parts.username is not None or parts.password is not None:
         raise ForbiddenAddressError("it has a user or password in it; those are secrets")
-    if allow_private:
-        return
+    if not allow_private:
+        check_host(host)
+
+
+def check_host(host: str) -> None:
+    """Raises `ForbiddenAddressError` for an inner address, and for a name that is this machine's."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         raise ForbiddenAddressError(refusal(host))
@@ -70,7 +78,7 @@ def _as_address(host: str) -> str | None:
 
 def refusal(host: str) -> str:
     """What whoever declared the connection is told."""
-    return f"'{host}' is an inner address; name a public one, or set allow_private: true for this connection"
+    return f"'{host}' {REFUSAL}"
 
 
 class InnerAddressError(OSError):
@@ -86,3 +94,13 @@ def public_socket(info: AddrInfoType) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     return made
+
+
+async def public_address(host: str) -> str:
+    """A public address that a host has now, to be connected to in its place. Raises `InnerAddressError` where it has
+    none, and `OSError` where it has no address at all."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    for *_, address in found:
+        if is_public(str(address[0])):
+            return str(address[0])
+    raise InnerAddressError("an inner address")

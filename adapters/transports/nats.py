@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 import nats
@@ -16,6 +17,7 @@ from adapters.bus.errors import PublishError
 from adapters.bus.publish import Message, publish_batch
 from adapters.connectors.connector import Answer, ConnectorConfig, Request
 from adapters.http.client import NoAnswerError
+from adapters.http.guard import REFUSAL, InnerAddressError, public_address
 
 CONNECT_S: Final = 5.0
 ACK_WITHIN_S: Final = 10.0
@@ -33,8 +35,9 @@ _decode = msgspec.json.Decoder(list[_Told]).decode
 class NatsTransport:
     """Connects when there is something to send, and again after the connection is lost."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, allow_private: bool) -> None:
         self._url = url
+        self._allow_private = allow_private
         self._client: Client | None = None
         self._turn = asyncio.Lock()
 
@@ -46,6 +49,8 @@ class NatsTransport:
             await publish_batch(client.jetstream(), messages, ACK_WITHIN_S)
         except PublishError as error:
             return Answer(503, {}, msgspec.json.encode({"unacknowledged": len(error.messages)}))
+        except InnerAddressError:
+            raise NoAnswerError(f"its host {REFUSAL}") from None
         except (NatsError, OSError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__) from None
         return Answer(200, {}, msgspec.json.encode({"acknowledged": len(messages)}))
@@ -55,13 +60,14 @@ class NatsTransport:
         async with self._turn:
             if self._client is None or not self._client.is_connected:
                 await self.close()
-                self._client = await asyncio.wait_for(
-                    nats.connect(
-                        self._url, connect_timeout=CONNECT_S, allow_reconnect=False, name="roundtrip out"
-                    ),
-                    CONNECT_S,
-                )
+                self._client = await asyncio.wait_for(self._connect(), CONNECT_S)
             return self._client
+
+    async def _connect(self) -> Client:
+        url, host = (self._url, None) if self._allow_private else await _pinned(self._url)
+        return await nats.connect(
+            url, tls_hostname=host, connect_timeout=CONNECT_S, allow_reconnect=False, name="roundtrip out"
+        )
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -69,9 +75,20 @@ class NatsTransport:
             await client.close()
 
 
+async def _pinned(url: str) -> tuple[str, str]:
+    """The server by a public address that its name has now, and the name, which its certificate is for."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    host = parts.hostname or ""
+    address = await public_address(host)
+    user, at, _ = parts.netloc.rpartition("@")
+    place = f"[{address}]" if ":" in address else address
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"{user}{at}{place}{port}").geturl(), host
+
+
 @asynccontextmanager
-async def open_nats(config: ConnectorConfig) -> AsyncIterator[NatsTransport]:
-    transport = NatsTransport(config.secrets["url"])
+async def open_nats(config: ConnectorConfig, allow_private: bool) -> AsyncIterator[NatsTransport]:
+    transport = NatsTransport(config.secrets["url"], allow_private)
     try:
         yield transport
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,22 +20,30 @@ from obstore.exceptions import (
 
 from adapters.connectors.connector import Answer, ConnectorConfig, Request
 from adapters.http.client import NoAnswerError
+from adapters.http.guard import REFUSAL, InnerAddressError, public_address
+from adapters.transports.addresses import http_hosts
 
 _TIMES: Final = {"timeout": "25s", "connect_timeout": "5s"}
 
 
 class ObjectStoreTransport:
     """A folder on this machine, or a bucket. Credentials are those of the environment, unless the connection's
-    secrets say others, in obstore's own words."""
+    secrets say others, in obstore's own words. Before each file the hosts that are `guarded` are looked up: the library
+    looks them up again by itself."""
 
-    def __init__(self, url: str, options: dict[str, str]) -> None:
+    def __init__(self, url: str, options: dict[str, str], guarded: Sequence[str] = ()) -> None:
         self._store: Any = _store(url, options)
+        self._guarded = guarded
 
     async def send(self, request: Request) -> Answer:
         """200 once the file is there. Raises `NoAnswerError`."""
         name = request.url
         try:
+            for host in self._guarded:
+                await public_address(host)
             await obstore.put_async(self._store, name, request.body, use_multipart=False)
+        except InnerAddressError:
+            raise NoAnswerError(f"its host {REFUSAL}") from None
         except (PermissionDeniedError, UnauthenticatedError, PermissionError):
             return Answer(403, {}, b"")
         except (InvalidPathError, NotFoundError, FileNotFoundError):
@@ -55,6 +63,9 @@ def _store(url: str, options: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def open_object_store(config: ConnectorConfig) -> AsyncIterator[ObjectStoreTransport]:
+async def open_object_store(
+    config: ConnectorConfig, allow_private: bool
+) -> AsyncIterator[ObjectStoreTransport]:
     options = {name: str(value) for name, value in config.settings.get("options", {}).items()}
-    yield ObjectStoreTransport(str(config.settings["url"]), {**options, **config.secrets})
+    guarded = () if allow_private else http_hosts(config)
+    yield ObjectStoreTransport(str(config.settings["url"]), {**options, **config.secrets}, guarded)

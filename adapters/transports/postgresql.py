@@ -14,9 +14,12 @@ from typing import Any, Final
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, errors
+from psycopg.conninfo import make_conninfo
 
 from adapters.connectors.connector import Answer, ConnectorConfig, Request
 from adapters.http.client import NoAnswerError
+from adapters.http.guard import REFUSAL, InnerAddressError, public_address
+from adapters.transports.addresses import hosts_of
 
 CONNECT_S: Final = 5
 STATEMENT_MS: Final = 20_000
@@ -30,8 +33,9 @@ class PostgresqlTransport:
     """One connection, made when there is something to send, and again after it is lost. One request has it at a
     time, as a transaction is of a connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, allow_private: bool) -> None:
         self._url = url
+        self._allow_private = allow_private
         self._turn = asyncio.Lock()
         self._connection: AsyncConnection[Any] | None = None
 
@@ -44,6 +48,10 @@ class PostgresqlTransport:
         try:
             connection = await self._connected()
             return await _write(connection, request.headers["statement"], rows)
+        except InnerAddressError:
+            raise NoAnswerError(f"its host {REFUSAL}") from None
+        except OSError as error:
+            raise NoAnswerError(type(error).__name__) from None
         except psycopg.OperationalError as error:
             await self.close()
             if error.sqlstate and error.sqlstate.startswith(_PASSING):
@@ -56,7 +64,7 @@ class PostgresqlTransport:
         if self._connection is None or self._connection.closed:
             options = f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}"
             self._connection = await AsyncConnection.connect(
-                self._url,
+                self._url if self._allow_private else await _pinned(self._url),
                 connect_timeout=CONNECT_S,
                 options=options,
                 autocommit=True,
@@ -98,9 +106,15 @@ def _answer(status: int, error: psycopg.Error) -> Answer:
     return Answer(status, {}, msgspec.json.encode({"sqlstate": error.sqlstate or ""}))
 
 
+async def _pinned(url: str) -> str:
+    """The address with public ones that its hosts have now: what was looked at is what is connected to."""
+    addresses = [await public_address(host) for host in hosts_of("postgresql", url)]
+    return make_conninfo(url, hostaddr=",".join(addresses))
+
+
 @asynccontextmanager
-async def open_postgresql(config: ConnectorConfig) -> AsyncIterator[PostgresqlTransport]:
-    transport = PostgresqlTransport(config.secrets["url"])
+async def open_postgresql(config: ConnectorConfig, allow_private: bool) -> AsyncIterator[PostgresqlTransport]:
+    transport = PostgresqlTransport(config.secrets["url"], allow_private)
     try:
         yield transport
     finally:

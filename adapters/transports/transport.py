@@ -18,8 +18,8 @@ class Transport(Protocol):
 def open_transport(
     connector: Connector, config: ConnectorConfig, concurrency: int = 1, allow_private: bool = False
 ) -> AbstractAsyncContextManager[Transport]:
-    """The way that the connector's requests go, for this connection alone. By HTTP so many at once as `concurrency`,
-    and to public addresses only unless `allow_private`."""
+    """The way that the connector's requests go, for this connection alone, and to public addresses only unless
+    `allow_private`. By HTTP so many at once as `concurrency`."""
     # Imported when it is needed: most connections go by HTTP.
     match connector.transport:
         case "http":
@@ -27,12 +27,12 @@ def open_transport(
         case "nats":
             from adapters.transports.nats import open_nats
 
-            return open_nats(config)
+            return open_nats(config, allow_private)
         case "postgresql":
             from adapters.transports.postgresql import open_postgresql
 
-            return open_postgresql(config)
+            return open_postgresql(config, allow_private)
         case "object_store":
             from adapters.transports.object_store import open_object_store
 
-            return open_object_store(config)
+            return open_object_store(config, allow_private)

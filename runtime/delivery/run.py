@@ -13,8 +13,9 @@ import structlog
 from adapters.bus.connection import connect
 from adapters.connectors.configuration import ConfigurationError, resolve
 from adapters.connectors.connector import Connector, ConnectorConfig, connector
-from adapters.http.guard import ForbiddenAddressError, check_url
+from adapters.http.guard import ForbiddenAddressError
 from adapters.sandbox.limits import can_shut_in
+from adapters.transports.addresses import check_addresses
 from adapters.transports.transport import open_transport
 from domain.workspace import Connection
 from runtime.delivery.attempts import Destination
@@ -120,10 +121,8 @@ def ready(name: str, definition: Connection, environ: Mapping[str, str]) -> tupl
             f"connection '{name}': transform: a Python file is shut in by Linux on x86_64 or aarch64, and not run"
             " elsewhere; write it as a 'cel' expression"
         )
-    base = config.settings.get("base_url")
-    if isinstance(base, str):
-        try:
-            check_url(base, definition.allow_private)
-        except ForbiddenAddressError as error:
-            raise ValueError(f"connection '{name}': settings.base_url: {error}") from error
+    try:
+        check_addresses(wire.transport, config, definition.allow_private)
+    except ForbiddenAddressError as error:
+        raise ValueError(f"connection '{name}': {error}") from error
     return wire, config

@@ -110,7 +110,7 @@ def test_requests_side_by_side_do_not_get_into_each_others_transactions(database
         requests = [postgresql_table.CONNECTOR.render(config, batch)[0] for batch in batches]
 
         async def all_at_once() -> list[int]:
-            async with open_transport(postgresql_table.CONNECTOR, config) as transport:
+            async with open_transport(postgresql_table.CONNECTOR, config, allow_private=True) as transport:
                 first = await transport.send(requests[0])
                 answers = [first, *await asyncio.gather(*map(transport.send, requests[1:]))]
                 return [one.status for one in answers]
@@ -156,7 +156,7 @@ def test_a_bucket_takes_files_with_the_connections_own_credentials() -> None:
         [request] = files.CONNECTOR.render(config, [record(user_id="u1")])
 
         async def twice() -> list[int]:
-            async with open_transport(files.CONNECTOR, config) as transport:
+            async with open_transport(files.CONNECTOR, config, allow_private=True) as transport:
                 before = await transport.send(request)
                 httpx2.put(f"{endpoint}/lake", trust_env=False).raise_for_status()
                 return [before.status, (await transport.send(request)).status]
@@ -206,7 +206,7 @@ def test_a_subject_that_no_stream_keeps_is_not_delivered(nats_url: str) -> None:
     async def answer() -> Answer:
         config = ConnectorConfig("out", {"subject": f"nobody_{uuid4().hex[:8]}.listens"}, {"url": nats_url})
         [request] = nats_subject.CONNECTOR.render(config, [record(user_id="u")])
-        async with open_transport(nats_subject.CONNECTOR, config) as transport:
+        async with open_transport(nats_subject.CONNECTOR, config, allow_private=True) as transport:
             return await transport.send(request)
 
     assert asyncio.run(answer()).status == 503
