@@ -13,9 +13,9 @@ import msgspec
 
 from domain.consent import consents_of
 from domain.derived import event_name
-from domain.identity_rules import Rules
+from domain.identity_rules import Rules, leader_of
 from domain.mirrors import Pair, attributes_of
-from domain.records import Identifier, Record, dig, node_id
+from domain.records import Record, dig, node_id
 from domain.standard_fields import typed
 
 _body: Final = msgspec.json.Decoder().decode
@@ -59,17 +59,11 @@ class ConsentRow(NamedTuple):
 HistoryRow = HappenedRow | AttributeRow | ConsentRow
 
 
-def anchor(record: Record, graph: Mapping[str, str], rules: Rules) -> str | None:
-    """The node that leads to whose record it is: of its identifiers that are somebody's, the one that says
-    first whose it is. `graph` has every node that the record may lead to, as it is after the record."""
-    usable = [i for i in record.identifiers if not rules.blocked(i) and node_id(i) in graph]
-    joining = [i for i in usable if rules.kind(i.kind).merges]
-
-    def priority(identifier: Identifier) -> int:
-        return rules.kind(identifier.kind).priority
-
-    leading = min(joining or usable, key=priority, default=None)
-    return node_id(leading) if leading is not None else None
+def anchor(record: Record, subject: str, rules: Rules) -> str | None:
+    """The node whose record it is: that of the identifier that led it, by the rules of its time. Whosever it is, that
+    identifier is theirs, also once they are unmerged. `None` for a record that is nobody's."""
+    leader = leader_of(record, subject, rules)
+    return None if leader is None else node_id(leader)
 
 
 def history_of(

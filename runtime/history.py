@@ -7,7 +7,7 @@ A killed writer goes on where the tables are (`adapters/history/tables.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Final
 
@@ -18,13 +18,13 @@ from adapters.history.tables import History
 from adapters.log.read import driver_of, read_positions, read_sources
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
-from adapters.projections.people import load_graph
 from adapters.quarantine import left_out
 from domain.configuration import Definition
 from domain.erasure import ERASED, decode_erased
 from domain.history import HistoryRow, anchor, history_of
-from domain.records import RECORD_TYPES, Record, Row, node_id, record_of
-from runtime.definitions import Definitions, rules_of
+from domain.records import RECORD_TYPES, Row, record_of
+from runtime.definitions import Definitions
+from runtime.identity_rules import rules_until
 from runtime.pairing import pairs_of
 from runtime.pipeline import CHECKPOINT
 
@@ -120,22 +120,17 @@ def history_rows(
     if not records:
         return
     workspace = load_workspace(connection)
-    rules = rules_of(workspace)
-    understood = [(row, rules.understood(record)) for row, record in records]
-    graph = _graph(connection, [record for _, record in understood])
+    rules = rules_until(connection, rows[-1].position + 1, definitions.change_of)
     pairs = pairs_of(workspace)
-    feeds = sorted({record.feed for _, record in understood})
+    feeds = sorted({record.feed for _, record in records})
     priorities = Priorities(connection, definitions, feeds)
-    for row, record in understood:
-        node = anchor(record, graph, rules)
+    for row, told in records:
+        record = rules(row.position).understood(told)
+        node = anchor(record, row.subject or "", rules(row.position))
         if node is not None:
             priority = priorities.at(record.feed, row.position)
             back = pairs.get(record.feed, ())
             yield from history_of(record, row.position, row.recorded_at, node, priority, back)
-
-
-def _graph(connection: Connection, records: Sequence[Record]) -> Mapping[str, str]:
-    return load_graph(connection, {node_id(i) for record in records for i in record.identifiers})
 
 
 def run_history(engine: Engine, definitions: Definitions, history: History, stop: Event) -> None:
