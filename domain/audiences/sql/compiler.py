@@ -29,6 +29,7 @@ from domain.audiences.definition import (
 from domain.audiences.events import EventCount, EventSum, FirstOrLast, Sequence
 from domain.audiences.splits import bound
 from domain.audiences.sql import leaves
+from domain.audiences.sql.relations import Asked, LeafQuery
 from domain.audiences.sql.terms import Term, column, every, literal, negated, some
 from domain.audiences.sql.traits import trait_leaf
 from domain.consent import NO_POLICIES, STRICTEST, Default, Policies
@@ -52,7 +53,7 @@ def compile_audience(
     """
     validate_audiences(audiences, traits)
     order = dependency_order(audiences)
-    query = _Query(audiences, traits, policies, leaves.Asked(now, position))
+    query = _Query(audiences, traits, policies, Asked(now, position))
     for each in order[: order.index(name)]:
         query.refer(each)
     return query.select(name)
@@ -64,13 +65,13 @@ class _Query:
         audiences: Mapping[str, Audience],
         traits: Mapping[str, Trait],
         policies: Policies,
-        asked: leaves.Asked,
+        asked: Asked,
     ) -> None:
         self._audiences = audiences
         self._traits = traits
         self._policies = policies
         self._asked = asked
-        self._tables: dict[str, exp.Select] = {}
+        self._tables: dict[str, exp.Query] = {}
         self._counts: dict[str, Term] = {}
         self._names: set[str] = set()
         self._needed: dict[str, set[str]] = {}
@@ -84,7 +85,7 @@ class _Query:
         members = self._members(name, "profile")
         wanted = self._reachable(members)
         query = members
-        tables = {COUNTED: self._counted(), **self._tables}
+        tables: dict[str, exp.Query] = {COUNTED: self._counted(), **self._tables}
         for table, select in tables.items():
             if table in wanted:
                 query = query.with_(table, as_=select, copy=False)
@@ -93,7 +94,7 @@ class _Query:
     def _reachable(self, select: exp.Select) -> set[str]:
         """The common tables that a query needs, directly or through others."""
         wanted: set[str] = set()
-        waiting = [select]
+        waiting: list[exp.Query] = [select]
         while waiting:
             for found in waiting.pop().find_all(exp.Table):
                 if found.name in wanted:
@@ -171,9 +172,10 @@ class _Query:
             meant.append(every(negated(one.copy()) for one in others) if others else exp.true())
         return every([*(negated(one) for one in stricter), exp.paren(some(meant), copy=False)])
 
-    def _leaf(self, leaf: leaves.LeafQuery, joined: dict[str, str]) -> Term:
+    def _leaf(self, leaf: LeafQuery, joined: dict[str, str]) -> Term:
         table = f"leaf_{leaf.id}"
-        self._tables.setdefault(table, leaf.select)
+        for name, select in {**leaf.tables, table: leaf.select}.items():
+            self._tables.setdefault(name, select)
         inside = self._in(table, joined)
         return negated(inside) if leaf.violators else inside
 

@@ -4,19 +4,28 @@ not, bounded as the incremental evaluator's memory is."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlglot import exp
 
 from domain.audiences.definition import AttributeCondition, ConsentCondition
-from domain.audiences.events import MOST_COUNTED, SUM_LIMIT, EventCount, EventSum, FirstOrLast, Sequence
+from domain.audiences.events import (
+    MOST_COUNTED,
+    SUM_LIMIT,
+    EventCount,
+    EventSum,
+    FirstOrLast,
+    Sequence,
+)
 from domain.audiences.leaves import micro
 from domain.audiences.matching import OPERATORS
 from domain.audiences.occurrences import meaning_id
-from domain.audiences.sequences import SEQUENCE_LIMIT
 from domain.audiences.sql.relations import (
     NEWEST,
     OLDEST,
+    Asked,
+    LeafQuery,
+    Remembered,
     by_time,
     first_of,
     in_window,
@@ -25,12 +34,12 @@ from domain.audiences.sql.relations import (
     ranked,
     upto,
 )
+from domain.audiences.sql.sequences import sequence
 from domain.audiences.sql.terms import (
     Term,
     column,
     comparison_term,
     every,
-    key,
     literal,
     negated,
     some,
@@ -39,22 +48,6 @@ from domain.audiences.sql.terms import (
     where_terms,
 )
 from domain.audiences.windows import Window
-
-
-class Asked(NamedTuple):
-    """The moment that is asked about: log time in microseconds, and up to which position."""
-
-    now: int
-    position: int | None
-
-
-class LeafQuery(NamedTuple):
-    """The profiles of whom a leaf holds; with `violators` those of whom it does not."""
-
-    id: str
-    select: exp.Select
-    violators: bool = False
-
 
 _COMPARE: Final[Mapping[str, type[exp.Binary]]] = {
     "greater_than": exp.GT,
@@ -107,7 +100,7 @@ def leaf_of(condition: Leaf, asked: Asked) -> LeafQuery:
         case FirstOrLast():
             return _first_or_last(condition, asked)
         case Sequence():
-            return _sequence(condition, asked)
+            return sequence(condition, asked)
         case AttributeCondition():
             return _attribute(condition, asked)
         case ConsentCondition():
@@ -126,7 +119,7 @@ def small(number: Term) -> Term:
     return sure(exp.LT(this=exp.Abs(this=number.copy()), expression=limit))
 
 
-def _grouped(rows: exp.Select, having: Term) -> exp.Select:
+def _grouped(rows: exp.Query, having: Term) -> exp.Select:
     return (
         exp.select(column("who"))
         .from_(rows.subquery("kept", copy=False), copy=False)
@@ -136,51 +129,90 @@ def _grouped(rows: exp.Select, having: Term) -> exp.Select:
 
 
 def _sliding_count(condition: EventCount, asked: Asked) -> LeafQuery:
+    id, window, at = meaning_id("count", condition), condition.window, column("occurred_at", "e")
     rows = of_people(
         "events",
-        [column("occurred_at", "e")],
-        [*of_events(condition.event, condition.window, asked.position), *where_terms(condition.where, "e")],
+        [at, column("position", "e")],
+        [
+            *of_events(condition.event, window, asked.position),
+            *in_window(at, window._replace(before=None), asked.now),
+            *where_terms(condition.where, "e"),
+        ],
     )
-    kept = first_of(ranked(rows, by_time(NEWEST)), MOST_COUNTED).where(
-        every(in_window(column("occurred_at"), condition.window, asked.now)), copy=False
-    )
+    told = Remembered(id, rows, MOST_COUNTED)
     least, most = condition.bounds
-    count = exp.Count(this=exp.Star())
+    count = _inside(exp.Count(this=exp.Star()), column("occurred_at"), window, asked.now)
     holds: list[Term] = [exp.GTE(this=count, expression=literal(least))]
     if most is not None:
         holds.append(exp.LTE(this=count.copy(), expression=literal(most)))
-    return of_group(meaning_id("count", condition), kept, every(holds), holds_of_none=least == 0)
+    return of_group(id, told.newest(), every(holds), least == 0)._replace(tables=told.tables)
 
 
-def of_group(id: str, kept: exp.Select, holds: Term, holds_of_none: bool) -> LeafQuery:
+def of_group(id: str, kept: exp.Query, holds: Term, holds_of_none: bool) -> LeafQuery:
     """Whoever has no rows is in no group: where the leaf holds of them, the others are told."""
     having = negated(holds) if holds_of_none else holds
     return LeafQuery(id, _grouped(kept, having), violators=holds_of_none)
 
 
 def _sum(condition: EventSum, asked: Asked) -> LeafQuery:
-    number = value("numbers", condition.sum, "e")
+    """Nearly nobody has more than are remembered: all are added up in one pass, and only who has is ranked."""
+    id, window = meaning_id("sum", condition), condition.window
+    number, at = value("numbers", condition.sum, "e"), column("occurred_at", "e")
+    amount = exp.Case(ifs=[exp.If(this=small(number), true=millionths(number))])
+    those = [
+        *of_events(condition.event, window, asked.position),
+        *in_window(at, window._replace(before=None), asked.now),
+        *where_terms(condition.where, "e"),
+    ]
+    operations = {word: micro(limit) for word, limit in condition.operations.items()}
+    none = all(OPERATORS[word](0, limit) for word, limit in operations.items())
+
+    def told(total: Term) -> Term:
+        sum = exp.Coalesce(this=total, expressions=[literal(0)])
+        holds = every(
+            _COMPARE[word](this=sum.copy(), expression=literal(n)) for word, n in operations.items()
+        )
+        return negated(holds) if none else holds
+
+    totals, many = f"totals_{id}", column("many")
+    sums = of_people(
+        "events",
+        [
+            exp.alias_(exp.Count(this=exp.Star()), "many", copy=False),
+            exp.alias_(_inside(exp.Sum(this=amount), at, window, asked.now), "total", copy=False),
+        ],
+        those,
+    ).group_by(column("who", "i"), copy=False)
+    asked_of = exp.select(column("who")).from_(exp.to_table(totals), copy=False)
+    few = asked_of.where(exp.LTE(this=many, expression=literal(MOST_COUNTED)), told(column("total")))
+    crowd = asked_of.where(exp.GT(this=many.copy(), expression=literal(MOST_COUNTED)))
     rows = of_people(
         "events",
-        [column("occurred_at", "e"), exp.alias_(millionths(number), "amount", copy=False)],
+        [at.copy(), exp.alias_(amount.copy(), "amount", copy=False)],
         [
-            *of_events(condition.event, condition.window, asked.position),
+            *(term.copy() for term in those),
             small(number),
-            *where_terms(condition.where, "e"),
+            exp.In(this=column("who", "i"), query=crowd.subquery(copy=False)),
         ],
     )
-    kept = first_of(ranked(rows, by_time(NEWEST)), MOST_COUNTED).where(
-        every(in_window(column("occurred_at"), condition.window, asked.now)), copy=False
-    )
-    total = exp.Sum(this=column("amount"))
-    operations = {word: micro(amount) for word, amount in condition.operations.items()}
-    holds = every(_COMPARE[word](this=total.copy(), expression=literal(n)) for word, n in operations.items())
-    none = all(OPERATORS[word](0, n) for word, n in operations.items())
-    return of_group(meaning_id("sum", condition), kept, holds, none)
+    newest = first_of(ranked(rows, by_time(NEWEST)), MOST_COUNTED)
+    total = _inside(exp.Sum(this=column("amount")), column("occurred_at"), window, asked.now)
+    either = exp.union(few, _grouped(newest, told(total)), distinct=False, copy=False)
+    return LeafQuery(id, either, none, {totals: sums})
+
+
+def _inside(aggregate: Term, at: Term, window: Window, now: int) -> Term:
+    """An aggregate of what is in the window, of rows that are newer than its older end."""
+    if window.before is None:
+        return aggregate
+    inside = every(in_window(at, window._replace(within=None), now))
+    return exp.Filter(this=aggregate, expression=exp.Where(this=inside))
 
 
 def _first_or_last(condition: FirstOrLast, asked: Asked) -> LeafQuery:
     which, occasion = condition.occasion
+    if not occasion.where:
+        return _first_or_last_time(condition, asked)
     meets = every(where_terms(occasion.where, "e"))
     rows = of_people(
         "events",
@@ -188,67 +220,38 @@ def _first_or_last(condition: FirstOrLast, asked: Asked) -> LeafQuery:
         [*of_events(condition.event, Window(), asked.position), *where_terms(condition.where, "e")],
     )
     one = first_of(ranked(rows, by_time(OLDEST if which == "first" else NEWEST)), 1)
-    at, window = column("occurred_at"), occasion.window
-    terms: list[Term] = [column("meets"), *in_window(at, window, asked.now)]
-    if window.since is not None:
-        terms.append(exp.GTE(this=at, expression=literal(window.since)))
-    if window.until is not None:
-        terms.append(exp.LT(this=at.copy(), expression=literal(window.until)))
     held = (
         exp.select(column("who"))
         .from_(one.subquery("one", copy=False), copy=False)
-        .where(every(terms), copy=False)
+        .where(column("meets"), *_then(column("occurred_at"), occasion.window, asked.now), copy=False)
     )
     return LeafQuery(meaning_id("occurrence", condition), held)
 
 
-def _sequence(condition: Sequence, asked: Asked) -> LeafQuery:
-    first = _kept(condition.event, where_terms(condition.where, "e"), asked, _keys(condition))
-    answered = []
-    for index, answer in enumerate(condition.answers):
-        keys: list[Term] = [exp.alias_(key(answer.same, "e"), "k", copy=False)] if answer.same else []
-        answers = _kept(answer.event, where_terms(answer.where, "e"), asked, keys)
-        on: list[Term] = [
-            exp.EQ(this=column("who", "a"), expression=column("who", "f")),
-            exp.GTE(this=column("occurred_at", "a"), expression=column("occurred_at", "f")),
-        ]
-        wait = condition.wait_of(answer)
-        if wait is not None:
-            end = exp.Add(this=column("occurred_at", "f"), expression=literal(wait))
-            on.append(exp.LTE(this=column("occurred_at", "a"), expression=end))
-        if answer.event == condition.event:
-            on.append(exp.NEQ(this=column("position", "a"), expression=column("position", "f")))
-        if answer.same:
-            on.append(exp.EQ(this=column("k", "a"), expression=column(f"k{index}", "f")))
-        inner = (
-            exp.select(literal(1))
-            .from_(answers.subquery("a", copy=False), copy=False)
-            .where(every(on), copy=False)
-        )
-        answered.append(exp.Exists(this=inner))
-    any_answer = exp.or_(*answered, copy=False)
-    query = exp.select(column("who", "f")).distinct().from_(first.subquery("f", copy=False), copy=False)
-    if condition.then is not None:
-        return LeafQuery(meaning_id("sequence", condition), query.where(any_answer, copy=False))
-    ended = exp.LTE(this=column("occurred_at", "f"), expression=literal(asked.now - condition.within))
-    return LeafQuery(meaning_id("sequence", condition), query.where(ended, negated(any_answer), copy=False))
-
-
-def _keys(condition: Sequence) -> list[Term]:
-    return [
-        exp.alias_(key(answer.same, "e"), f"k{index}", copy=False)
-        for index, answer in enumerate(condition.answers)
-        if answer.same
-    ]
-
-
-def _kept(event: str, where: list[Term], asked: Asked, keys: list[Term]) -> exp.Select:
+def _first_or_last_time(condition: FirstOrLast, asked: Asked) -> LeafQuery:
+    """Of whom nothing is asked but when it was, nobody needs to be ranked."""
+    which, occasion = condition.occasion
+    at = column("occurred_at", "e")
+    time: Term = exp.Min(this=at) if which == "first" else exp.Max(this=at)
     rows = of_people(
         "events",
-        [column("occurred_at", "e"), column("position", "e"), *keys],
-        [*of_events(event, Window(), asked.position), *where],
+        [],
+        [*of_events(condition.event, Window(), asked.position), *where_terms(condition.where, "e")],
     )
-    return first_of(ranked(rows, by_time(NEWEST)), SEQUENCE_LIMIT)
+    held = rows.group_by(column("who", "i"), copy=False).having(
+        every(_then(time, occasion.window, asked.now)), copy=False
+    )
+    return LeafQuery(meaning_id("occurrence", condition), held)
+
+
+def _then(at: Term, window: Window, now: int) -> list[Term]:
+    """Whether a time is in a window, whose ends move or stay."""
+    terms = in_window(at, window, now)
+    if window.since is not None:
+        terms.append(exp.GTE(this=at.copy(), expression=literal(window.since)))
+    if window.until is not None:
+        terms.append(exp.LT(this=at.copy(), expression=literal(window.until)))
+    return terms
 
 
 def _attribute(condition: AttributeCondition, asked: Asked) -> LeafQuery:

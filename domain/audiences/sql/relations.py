@@ -11,13 +11,31 @@ Times are microseconds. `node` is whose record it is; a person's records are tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from sqlglot import exp
 
 from domain.audiences.sql.terms import Term, column, every, literal
 from domain.audiences.windows import Window
+
+
+class Asked(NamedTuple):
+    """The moment that is asked about: log time in microseconds, and up to which position."""
+
+    now: int
+    position: int | None
+
+
+class LeafQuery(NamedTuple):
+    """The profiles of whom a leaf holds; with `violators` those of whom it does not. `tables` are those that it asks,
+    by name and in order."""
+
+    id: str
+    select: exp.Query
+    violators: bool = False
+    tables: Mapping[str, exp.Query] = {}
+
 
 #: Newest first, and oldest first.
 NEWEST: Final = "DESC"
@@ -66,11 +84,11 @@ def of_people(table: str, columns: Iterable[Term], where: Iterable[Term]) -> exp
     )
 
 
-def ranked(rows: exp.Select, order: Sequence[tuple[Term, str]]) -> exp.Select:
+def ranked(rows: exp.Select, order: Sequence[tuple[Term, str]], table: str = "i") -> exp.Select:
     """The rows with `place`: their number among the profile's, from 1."""
     ordered = [exp.Ordered(this=term, desc=way == NEWEST, nulls_first=False) for term, way in order]
     place = exp.Window(
-        this=exp.RowNumber(), partition_by=[column("who", "i")], order=exp.Order(expressions=ordered)
+        this=exp.RowNumber(), partition_by=[column("who", table)], order=exp.Order(expressions=ordered)
     )
     return rows.select(exp.alias_(place, "place", copy=False), copy=False)
 
@@ -87,3 +105,33 @@ def first_of(rows: exp.Select, many: int, columns: Iterable[str] = ("*",)) -> ex
         .from_(rows.subquery("ranked", copy=False), copy=False)
         .where(exp.LTE(this=column("place"), expression=literal(many)), copy=False)
     )
+
+
+class Remembered:
+    """Of each person's rows the newest so many, as the evaluator remembers them. Nearly nobody has more: only who has
+    is ranked. `tables` are the rows, with `who`, `occurred_at` and `position`, and whose are so many."""
+
+    def __init__(self, id: str, rows: exp.Select, limit: int) -> None:
+        self._rows, self._crowd, self._limit = f"rows_{id}", f"crowd_{id}", limit
+        self._columns = [one.alias_or_name for one in rows.selects]
+        crowd = (
+            exp.select(column("who"))
+            .from_(exp.to_table(self._rows), copy=False)
+            .group_by(column("who"), copy=False)
+            .having(exp.GT(this=exp.Count(this=exp.Star()), expression=literal(limit)), copy=False)
+        )
+        self.tables: Mapping[str, exp.Query] = {self._rows: rows, self._crowd: crowd}
+
+    def newest(self, which: str = "") -> exp.Query:
+        """Those rows; of those alone that the column `which` says so of."""
+        same = exp.EQ(this=column("who", "c"), expression=column("who", "r"))
+        crowd = exp.alias_(exp.to_table(self._crowd), "c", table=True, copy=False)
+        crowded = exp.Exists(this=exp.select(literal(1)).from_(crowd, copy=False).where(same, copy=False))
+        rows = exp.select(*(column(name, "r") for name in self._columns)).from_(
+            exp.alias_(exp.to_table(self._rows), "r", table=True, copy=False), copy=False
+        )
+        if which:
+            rows = rows.where(column(which, "r"), copy=False)
+        most = ranked(rows.where(crowded.copy()), by_time(NEWEST, "r"), "r")
+        few = rows.where(exp.Not(this=crowded), copy=False)
+        return exp.union(few, first_of(most, self._limit, self._columns), distinct=False, copy=False)

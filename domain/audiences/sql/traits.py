@@ -9,10 +9,12 @@ from sqlglot import exp
 from domain.audiences.definition import TraitCondition
 from domain.audiences.matching import matcher
 from domain.audiences.occurrences import meaning_id
-from domain.audiences.sql.leaves import Asked, LeafQuery, millionths, of_group, small
+from domain.audiences.sql.leaves import millionths, of_group, small
 from domain.audiences.sql.relations import (
     NEWEST,
     OLDEST,
+    Asked,
+    LeafQuery,
     by_time,
     first_of,
     in_window,
