@@ -7,36 +7,38 @@ the upper bits of their ids which people were looked at.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from adapters.log.read import driver_of, read_events, read_positions, read_topics
+from adapters.log.read import read_events, read_topics
 from adapters.projections.checkpoint import drop_checkpoints, find_checkpoint, put_checkpoint, read_checkpoint
 from adapters.projections.definitions import DefinitionChange, apply_definitions, changed_since
 from adapters.projections.people import load_graph, load_profiles, profiles_from, save
 from adapters.quarantine import left_out
-from domain.audiences.evaluation import Event
-from domain.configuration import TOPICS, Definition
+from domain.audiences.evaluation import Event, OwnLeaf
+from domain.configuration import TOPICS
 from domain.derived import event_name
 from domain.fold import Fold
-from domain.identity_rules import DEFAULT_RULES, Rules, leader_of
+from domain.identity_rules import leader_of
+from domain.profiles import Profile, encode_profile
 from domain.records import Entry, Row, dig, node_id, record_of
-from domain.settling import APPLIED, STREAM, Settling, settling_of
+from domain.settling import Settling, settling_of
 from domain.state import Outcome, Plan, State
-from domain.workspace import Workspace
-from runtime.identity_rules import rules_of
+from domain.traits.leaf import TraitLeaf
+from runtime.identity_rules import rules_until
 
 #: Where a workspace last took effect.
 SETTLED: Final = "settled"
 SETTLING: Final = "settling"
 _HISTORY: Final = "settling.history"
 _PEOPLE: Final = "settling.people"
+#: Up to which position the lake tells what happened; 0 where the log tells all of it.
+_LAKE: Final = "settling.lake"
 #: Records of the history, and people, in one transaction.
 _RECORDS: Final = 2_000
 _BATCH: Final = 1_000
@@ -45,6 +47,21 @@ _SHIFT: Final = 65
 
 _body = msgspec.json.Decoder().decode
 Follow = Callable[[Connection, Sequence[Entry]], object]
+
+
+class Backfill(Protocol):
+    """Where what happened can be had in bulk: `runtime/backfill.py`."""
+
+    def reach(self) -> int: ...
+    def fold(
+        self,
+        connection: Connection,
+        leaves: Sequence[OwnLeaf],
+        upto: int,
+        profiles: Mapping[str, Profile],
+    ) -> bool: ...
+    def close(self) -> None: ...
+
 
 log = structlog.get_logger("pipeline")
 
@@ -70,6 +87,7 @@ def begin(connection: Connection, row: Row, change_of: Callable[[Row], Definitio
     put_checkpoint(connection, SETTLING, row.position)
     put_checkpoint(connection, _HISTORY, 0)
     put_checkpoint(connection, _PEOPLE, -1)
+    drop_checkpoints(connection, (_LAKE,))
     log.info("a workspace takes effect", position=row.position, definitions=len(changes))
 
 
@@ -79,23 +97,47 @@ def begun(connection: Connection, row: Row) -> bool:
 
 
 def settle(
-    connection: Connection, plan: Plan, row: Row, change_of: Callable[[Row], DefinitionChange], follow: Follow
+    connection: Connection,
+    plan: Plan,
+    row: Row,
+    change_of: Callable[[Row], DefinitionChange],
+    follow: Follow,
+    backfill: Backfill | None = None,
 ) -> bool:
-    """Does the next batch; true once nothing is left to do."""
+    """Does the next batch; true once nothing is left to do. What happened is read from `backfill` as far as that has
+    it, and then from the log."""
     changed = changed_since(connection, read_checkpoint(connection, SETTLED))
-    events = plan.audiences.events_of(
-        [name for kind, name in changed if kind == "audience"],
-        [name for kind, name in changed if kind == "trait"],
-    )
+    audiences = [name for kind, name in changed if kind == "audience"]
+    events = plan.audiences.events_of(audiences, [name for kind, name in changed if kind == "trait"])
+    bulk = _Bulk(backfill, leaves) if backfill and (leaves := _in_bulk(plan, changed, audiences)) else None
+    if find_checkpoint(connection, _LAKE) is None:
+        reach = min(bulk.backfill.reach(), row.position) if bulk else 0
+        put_checkpoint(connection, _LAKE, reach)
+        put_checkpoint(connection, _HISTORY, reach)
     if events and _fold_history(connection, plan, row, events, change_of):
         return False
     settling = settling_of(plan, row.position, row.recorded_at, changed)
-    if _look_at_people(connection, plan, settling, follow):
+    if _look_at_people(connection, plan, settling, follow, bulk):
         return False
+    if backfill:
+        backfill.close()
     put_checkpoint(connection, SETTLED, row.position)
-    drop_checkpoints(connection, (SETTLING, _HISTORY, _PEOPLE))
+    drop_checkpoints(connection, (SETTLING, _HISTORY, _PEOPLE, _LAKE))
     log.info("the workspace is in effect", position=row.position)
     return True
+
+
+class _Bulk(NamedTuple):
+    backfill: Backfill
+    leaves: Sequence[OwnLeaf]
+
+
+def _in_bulk(plan: Plan, changed: Iterable[tuple[str, str]], audiences: Sequence[str]) -> list[OwnLeaf]:
+    """The conditions whose history can be had in bulk: none where a trait's is asked for too, which is read from the
+    log, in order."""
+    leaves = plan.audiences.asked_by(audiences)
+    found: list[OwnLeaf] = [leaf for leaf in leaves if not isinstance(leaf, TraitLeaf)]
+    return [] if len(found) < len(leaves) or any(kind == "trait" for kind, _ in changed) else found
 
 
 def _fold_history(
@@ -115,7 +157,7 @@ def _fold_history(
         return False
     apart = left_out(connection, rows[0].position - 1, rows[-1].position)
     records = [(one, record_of(one.state)) for one in rows if not one.erased and one.position not in apart]
-    rules = _rules(connection, row, change_of)
+    rules = rules_until(connection, row.position, change_of)
     leaders = [leader_of(record, one.subject or "", rules(one.position)) for one, record in records]
     graph = load_graph(connection, {node_id(leader) for leader in leaders if leader is not None})
     profiles = load_profiles(connection, set(graph.values()))
@@ -131,44 +173,28 @@ def _fold_history(
     return True
 
 
-def _rules(
-    connection: Connection, row: Row, change_of: Callable[[Row], DefinitionChange]
-) -> Callable[[int], Rules]:
-    """By which rules identities were resolved at a position before this row."""
-    streams = [
-        str(Definition.create_id(kind, name))
-        for kind, name in changed_since(connection, 0)
-        if kind == "workspace"
-    ]
-    found = driver_of(connection).execute(
-        "SELECT position FROM log_stream WHERE stream_id = ANY(%s::uuid[]) AND position < %s ORDER BY 1",
-        ([*streams, STREAM], row.position),
-    )
-    places: list[int] = []
-    rules: list[Rules] = []
-    declared = DEFAULT_RULES
-    for one in read_positions(connection, [position for (position,) in found]):
-        if one.topic == APPLIED:
-            places.append(one.position)
-            rules.append(declared)
-        else:
-            body = change_of(one).body or {}
-            declared = rules_of(Workspace.model_validate({"workspace": "past"} | body))
-    return lambda position: rules[at - 1] if (at := bisect_left(places, position)) else DEFAULT_RULES
-
-
-def _look_at_people(connection: Connection, plan: Plan, settling: Settling, follow: Follow) -> bool:
-    """Looks at the next people anew; whether there were any."""
+def _look_at_people(
+    connection: Connection, plan: Plan, settling: Settling, follow: Follow, bulk: _Bulk | None
+) -> bool:
+    """Looks at the next people anew; whether anything is left to do."""
     least = (read_checkpoint(connection, _PEOPLE) + 1) << _SHIFT
     ids = profiles_from(connection, UUID(int=least), _BATCH) if least >> 128 == 0 else []
     if not ids:
         return False
     state = State({}, load_profiles(connection, ids))
+    before = {id: encode_profile(profile) for id, profile in state.profiles.items()}
+    reach = read_checkpoint(connection, _LAKE)
+    if bulk and reach and not bulk.backfill.fold(connection, bulk.leaves, reach, state.profiles):
+        # From the log then, from its beginning: what conditions have already does no harm.
+        put_checkpoint(connection, _LAKE, 0)
+        put_checkpoint(connection, _HISTORY, 0)
+        return True
     fold = Fold(plan, state, lambda _: settling.position)
     for id in ids:
         fold.settle(state.profiles[id], settling)
     outcome = fold.outcome()
-    save(connection, state, outcome)
+    changed = frozenset(id for id in ids if encode_profile(state.profiles[id]) != before[id])
+    save(connection, state, outcome._replace(changed=changed))
     if outcome.entries:
         follow(connection, outcome.entries)
     put_checkpoint(connection, _PEOPLE, UUID(ids[-1]).int >> _SHIFT)

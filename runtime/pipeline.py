@@ -35,7 +35,7 @@ from domain.unmerge import REQUESTED as UNMERGE
 from runtime.bulk import begin_running, run_on, running
 from runtime.closing import closings
 from runtime.definitions import Definitions, plan_of
-from runtime.effect import begin, begun, settle
+from runtime.effect import Backfill, begin, begun, settle
 from runtime.failpoints import failpoint
 from runtime.unmerge import unmerge
 
@@ -65,10 +65,12 @@ class Pipeline:
         definitions: Definitions,
         *,
         follow: Callable[[Connection, Sequence[Entry]], object] = append,
+        backfill: Backfill | None = None,
     ) -> None:
         self._engine = engine
         self._definitions = definitions
         self._follow = follow
+        self._backfill = backfill
         self._plan: Plan | None = None
         self.position = 0
         #: Why records of the batch to come cannot be applied, by position.
@@ -127,7 +129,7 @@ class Pipeline:
     def _take_effect(self, connection: Connection, plan: Plan, row: Row) -> bool:
         """Goes on with the workspace that takes effect at this row; true once it has."""
         if begun(connection, row):
-            return settle(connection, plan, row, self._definitions.change_of, self._follow)
+            return settle(connection, plan, row, self._definitions.change_of, self._follow, self._backfill)
         if profiles_due(connection, row.recorded_at, 1):
             self._fold(connection, plan, [row])
         else:
@@ -236,14 +238,16 @@ def _feed_of(row: Row) -> str:
         return UNREADABLE
 
 
-def run_pipeline(engine: Engine, definitions: Definitions, stop: Event) -> None:
+def run_pipeline(
+    engine: Engine, definitions: Definitions, stop: Event, backfill: Backfill | None = None
+) -> None:
     """Leads until `stop`: only one process does, others wait for it to go."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
         while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
             if stop.wait(IDLE_WAIT):
                 return
         listen(lead)
-        pipeline = Pipeline(engine, definitions)
+        pipeline = Pipeline(engine, definitions, backfill=backfill)
         log.info("pipeline leads", position=pipeline.position)
         while not stop.is_set():
             if pipeline.turn() == 0 and not _tick_if_due(engine):

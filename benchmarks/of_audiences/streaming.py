@@ -58,8 +58,8 @@ def _rate(server: str, said: Mapping[str, Any], names: Sequence[str], people: in
             apply_workspace(engine, definitions, Workspace.model_validate(workspace))
             pipeline = Pipeline(engine, definitions)
             drain(pipeline, 2**62)
-            _people(engine, people)
-            _events(engine, names, people, events)
+            put_people(engine, people)
+            put_events(engine, names, people, events)
             began = time.perf_counter()
             drain(pipeline, 2**62)
             return events / (time.perf_counter() - began)
@@ -67,7 +67,7 @@ def _rate(server: str, said: Mapping[str, Any], names: Sequence[str], people: in
             engine.dispose()
 
 
-def _people(engine: Engine, people: int) -> None:
+def put_people(engine: Engine, people: int) -> None:
     """Profiles as they are of people who were only identified."""
     for start in range(0, people, _BATCH):
         profiles = {}
@@ -87,7 +87,7 @@ def _user(number: int) -> Identifier:
     return Identifier("user_id", f"user-{number:07d}")
 
 
-def _events(engine: Engine, names: Sequence[str], people: int, events: int) -> None:
+def put_events(engine: Engine, names: Sequence[str], people: int, events: int) -> None:
     """Sessions of a few events each, of people at random."""
     chance, now = random.Random(1), time.time_ns() // 1_000 - events
     entries: list[Entry] = []

@@ -57,7 +57,9 @@ class Verdict(NamedTuple):
     because: tuple[int, ...]
 
 
-Leaf = EventLeaf | SequenceLeaf | TraitLeaf
+#: The conditions about events, which are audiences' own.
+OwnLeaf = EventLeaf | SequenceLeaf
+Leaf = OwnLeaf | TraitLeaf
 _Evaluate = Callable[[Person, int], Finding]
 _TRUE = Finding(True, None, ())
 _FALSE = Finding(False, None, ())
@@ -146,6 +148,11 @@ class CompiledAudiences:
         ids = {id for id, askers in self._asked_by.items() if wanted & askers}
         ids |= {self.traits[name].id for name in traits if name in self.traits}
         return {event for id in ids for event in self._leaves[id].names}
+
+    def asked_by(self, audiences: Iterable[str]) -> list[Leaf]:
+        """The conditions of these audiences that remember something."""
+        wanted = set(audiences)
+        return [self._leaves[id] for id, askers in self._asked_by.items() if wanted & askers]
 
     def asking_for(self, traits: Iterable[str]) -> set[str]:
         """The audiences that ask for any of these traits by themselves."""

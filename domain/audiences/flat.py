@@ -3,13 +3,19 @@ incremental evaluator compares, with no JSON to read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from domain.audiences.matching import as_number
 
 #: Objects inside one another are followed so deep.
 DEEPEST: Final = 20
+
+_ELEMENTS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "b": lambda told: told == "True",
+    "t": str,
+    "n": float,
+}
 
 
 class Flat(NamedTuple):
@@ -52,6 +58,23 @@ def element(value: bool | float | str) -> str:
     if isinstance(value, bool):
         return f"b:{value}"
     return f"t:{value}" if isinstance(value, str) else f"n:{as_number(value)!r}"
+
+
+def unflattened(
+    text: str | None,
+    number: float | None,
+    truth: bool | None,
+    elements: list[str] | None,
+    is_object: bool | None,
+) -> Any:
+    """The value that lies so, as far as conditions can tell; `None` where there is none. Of an object no more is told
+    than that it is one."""
+    for value in (text, number, truth):
+        if value is not None:
+            return value
+    if elements is not None:
+        return [_ELEMENTS[each[0]](each[2:]) for each in elements]
+    return {} if is_object else None
 
 
 def _paths(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,6 @@
-"""Counts, sums, first and last occurrences: each a mergeable fold with bounded state."""
+"""Counts, sums, first and last occurrences: each a mergeable fold with bounded state.
+
+Of events with these `names` it asks for the properties under these `paths`."""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ class CountLeaf:
     def __init__(self, condition: EventCount) -> None:
         self.id = meaning_id("count", condition)
         self.names = (condition.event,)
+        self.paths = frozenset(condition.where)
         self._matches = properties_matcher(condition.where)
         self._window = condition.window
         self._least, self._most = condition.bounds
@@ -77,6 +80,7 @@ class SumLeaf:
     def __init__(self, condition: EventSum) -> None:
         self.id = meaning_id("sum", condition)
         self.names = (condition.event,)
+        self.paths = frozenset((*condition.where, condition.sum))
         self._matches = properties_matcher(condition.where)
         self._path = condition.sum
         self._window = condition.window
@@ -116,6 +120,7 @@ class FirstOrLastLeaf:
         self.names = (condition.event,)
         self._matches = properties_matcher(condition.where)
         which, occasion = condition.occasion
+        self.paths = frozenset((*condition.where, *occasion.where))
         self._oldest = which == "first"
         self._meets = properties_matcher(occasion.where)
         self._window = occasion.window

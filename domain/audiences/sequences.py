@@ -21,6 +21,14 @@ class SequenceLeaf:
     def __init__(self, condition: Sequence) -> None:
         self.id = meaning_id("sequence", condition)
         self.names = tuple(dict.fromkeys((condition.event, *(a.event for a in condition.answers))))
+        answers = condition.answers
+        self.paths = frozenset(
+            (
+                *condition.where,
+                *(path for a in answers for path in a.where),
+                *(a.same for a in answers if a.same is not None),
+            )
+        )
         self._first = condition.event
         self._matches = properties_matcher(condition.where)
         self._within = condition.within

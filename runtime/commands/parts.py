@@ -21,18 +21,20 @@ def serve(http_only: Annotated[bool, typer.Option("--http-only", hidden=True)] =
 
 def pipeline() -> None:
     """Run the pipeline: identity, profiles, audiences, routing. One leads, further ones stand by."""
+    from adapters.history.tables import History
+    from runtime.backfill import LakeBackfill
     from runtime.beside import read_beside
     from runtime.collector import spare_the_collector
     from runtime.definitions import open_definitions
     from runtime.pipeline import run_pipeline
 
     spare_the_collector()
-    _, engines = external()
+    settings, engines = external()
     stop = stop_signal()
     with database_of(engines, "pipeline") as database, open_definitions(engines.database_url) as definitions:
         # Nothing waits for it, so it ends with the process wherever it is.
         Thread(target=read_beside, args=(database, stop), daemon=True).start()
-        run_pipeline(database, definitions, stop)
+        run_pipeline(database, definitions, stop, LakeBackfill(History(settings.lake)))
 
 
 def relay() -> None:

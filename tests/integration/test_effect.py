@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,9 @@ from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
 from runtime.audiences.preview import preview_audiences
+from runtime.backfill import LakeBackfill
 from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.history import HistoryWriter
 from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
@@ -126,6 +129,47 @@ def expected() -> dict[str, int]:
         "free": len([n for n in range(PEOPLE) if n % 2 == 0]),
         "collectors": len([n for n in buys if n % 5 == 4]),
     }
+
+
+class Lake(LakeBackfill):
+    """Counts the people who are read from it. The folder `lost` goes once it was asked how far it is."""
+
+    def __init__(self, history: History, lost: Path | None) -> None:
+        super().__init__(history)
+        self.people = 0
+        self._lost = lost
+
+    def reach(self) -> int:
+        reach = super().reach()
+        if self._lost is not None:
+            shutil.rmtree(self._lost)
+        return reach
+
+    def fold(self, connection: Any, leaves: Any, upto: int, profiles: Any) -> bool:
+        read = super().fold(connection, leaves, upto, profiles)
+        self.people += len(profiles) if read else 0
+        return read
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["read", "lost in between"])
+def test_what_happened_is_read_from_the_lake_as_far_as_it_has_it(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path, lost: bool
+) -> None:
+    """The lake has what was there at first, and the log alone what came since: somebody's third order."""
+    history = History(str(tmp_path / "lake"))
+    while (writer := HistoryWriter(engine, definitions, history)).turn():
+        pass
+    assert writer.position
+    second = next(one for one in records() if one.message_id == "m-2-0")
+    append_all(engine, [entry_of(msgspec.structs.replace(second, message_id="third"))], 3)
+    lake = Lake(history, tmp_path / "lake" if lost else None)
+    own = {name: one for name, one in AFTER.items() if name != "collectors"}
+    apply_workspace(engine, definitions, workspace(own, {}))
+    drain(Pipeline(engine, definitions, backfill=lake), 2**62)
+    assert lake.people == (0 if lost else PEOPLE)
+    wanted = expected() | {"buyers": expected()["buyers"] + 1, "keen": expected()["keen"] + 1}
+    assert sizes(engine) == {name: size for name, size in wanted.items() if name in own}
+    assert different(database, engine, definitions, tmp_path) == []
 
 
 def test_it_is_as_if_the_audiences_had_been_declared_from_the_start(
