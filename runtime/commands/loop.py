@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from runtime.definitions import open_definitions
 from runtime.engines import open_engines
@@ -17,18 +16,6 @@ from runtime.loop_measures import measure_loops
 from runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="See how loops do.")
-_COLUMNS = (
-    "hop",
-    "members",
-    "sent",
-    "delivered",
-    "suppressed",
-    "answered",
-    "returned",
-    "orphaned",
-    "p50",
-    "p99",
-)
 
 
 @app.command()
@@ -51,10 +38,11 @@ def show(
         typer.echo(json.dumps({"position": found["position"], "loops": shown}, indent=2))
         return
     for loop, measured in shown.items():
-        table = Table(*_COLUMNS, title=loop, title_justify="left")
+        typer.echo(loop)
         for hop in measured["hops"]:
-            table.add_row(*_cells(hop))
-        Console(highlight=False).print(table)
+            typer.echo(f"  {hop['audience']} → {hop['connection']}")
+            for line in _lines(hop):
+                typer.echo(f"    {line}")
 
 
 @app.command()
@@ -73,18 +61,13 @@ def lift(name: Annotated[str, typer.Argument(help="The loop.")]) -> None:
     typer.echo(json.dumps(found, indent=2))
 
 
-def _cells(hop: dict[str, Any]) -> list[str]:
-    answered = hop["seconds"].get("delivered_to_answered", {})
-    returned = hop.get("returned")
-    return [
-        f"{hop['audience']} → {hop['connection']}",
-        f"{hop['members']:,}",
-        f"{sum(hop['records'].values()):,}",
-        f"{hop['records'].get('delivered', 0):,}",
-        f"{hop['records'].get('suppressed', 0):,}",
-        f"{hop['answered']:,}",
-        "" if returned is None else f"{returned:.1%}",
-        f"{hop['orphaned']:,}" if "orphaned" in hop else "",
-        f"{answered['p50']:,.1f} s" if answered else "",
-        f"{answered['p99']:,.1f} s" if answered else "",
-    ]
+def _lines(hop: dict[str, Any]) -> Iterator[str]:
+    sent = ", ".join(f"{count:,} {status}" for status, count in hop["records"].items() if count)
+    yield f"{hop['members']:,} in it; {sum(hop['records'].values()):,} records{': ' if sent else ''}{sent}"
+    if "orphaned" in hop:
+        returned = "" if hop.get("returned") is None else f" ({hop['returned']:.1%} of what was delivered)"
+        yield f"{hop['answered']:,} answered{returned}; {hop['orphaned']:,} orphaned"
+    for name, seconds in hop["seconds"].items():
+        if seconds:
+            word = name.replace("_", " ")
+            yield f"{word}: {seconds['p50']:,.1f} s in the middle, {seconds['p99']:,.1f} s at p99"

@@ -48,12 +48,16 @@ def _grow(tree: Tree, branches: list[dict[str, Any]], place: int) -> None:
 
 
 def _line(step: dict[str, Any], place: int) -> Text:
-    more = ", ".join(f"{name} {_written(value)}" for name, value in step.items() if name not in _LEFT_OUT)
+    more = ", ".join(f"{name} {_written(value)}" for name, value in step.items() if _told(name, value))
     after = f" (+{step['after_seconds']:,.1f} s)" if "after_seconds" in step else ""
     here = " ←" if step["position"] == place else ""
     words = {"sent": "sent by ", "withheld": "withheld from ", "entered": "entered ", "exited": "left "}
     said = f"{words.get(step['what'], '')}{step['name']}"
     return Text(f"{step['at']}{after}  {said}  [{step['position']}]{here}{f'  {more}' if more else ''}")
+
+
+def _told(name: str, value: Any) -> bool:
+    return name not in _LEFT_OUT and (name, value) != ("inferred", False)
 
 
 def _written(value: Any) -> str:

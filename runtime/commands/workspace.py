@@ -38,7 +38,7 @@ def apply(file: Annotated[Path, typer.Argument(help="The workspace file.")]) -> 
     ):
         changed = apply_workspace(database, definitions, workspace)
     follows = "; they take effect together: `roundtrip status` shows how far that is" if changed else ""
-    Console().print(f"{changed} definitions changed{follows}.")
+    Console().print(f"{changed} {'definition' if changed == 1 else 'definitions'} changed{follows}.")
 
 
 def status() -> None:
