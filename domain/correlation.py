@@ -1,8 +1,11 @@
-"""Which outbound record an engagement answers: by the id that came back or, where the vendor drops it, by who and when.
+"""Which outbound record an engagement answers: by the id that came back or, where the vendor drops it, by who it is,
+which campaign it names, and when.
 
 A vendor gives back what it was given: our record's id, our batch's, or its own id of the message, which it told when it
 took it. One that gives back nothing leaves the newest message of the same person, of a connection whose paired feed
-brings this event, that was out for no longer than `WINDOW` then: that is a guess, and is said to be one.
+brings this event, that was out for no longer than `WINDOW` then: that is a guess, and is said to be one. Where the
+engagement names a campaign that a connection says is its own, only that connection's messages are meant; never those of
+one that says another.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 #: How long after a message its engagement may be guessed to be its own, in microseconds: three days.
 WINDOW: Final = 3 * 86_400_000_000
 
-By = Literal["outbound_id", "outbound_batch", "message_id", "recipient"]
+By = Literal["outbound_id", "outbound_batch", "message_id", "campaign", "recipient"]
 
 
 class Sent(NamedTuple):
@@ -47,11 +50,12 @@ class Cause(NamedTuple):
 
     @property
     def inferred(self) -> bool:
-        return self.by == "recipient"
+        return self.by in ("campaign", "recipient")
 
 
-def cause_of(answer: Answer, sent: Iterable[Sent]) -> Cause | None:
-    """What was answered of all that this person was sent; `None` where nothing was, or nobody can know."""
+def cause_of(answer: Answer, sent: Iterable[Sent], campaigns: Mapping[str, str] = {}) -> Cause | None:
+    """What was answered of all that this person was sent; `None` where nothing was, or nobody can know. `campaigns` are
+    those of the connections that say theirs."""
     sent = list(sent)
     says = {name: answer.properties.get(name) for name in ("outbound_id", "outbound_batch", "message_id")}
     for one in sent:
@@ -66,11 +70,17 @@ def cause_of(answer: Answer, sent: Iterable[Sent]) -> Cause | None:
     # Whoever answers something of ours that is not this person's answers nothing of this person's.
     if says["outbound_id"] or says["outbound_batch"]:
         return None
+    named = answer.properties.get("campaign")
+    theirs = {connection for connection, campaign in campaigns.items() if named and campaign == named}
+    others = set(campaigns) - theirs if named else set()
     meant = [
         one
         for one in sent
-        if answer.event in one.events and answer.feed in one.feeds and 0 <= answer.at - one.at <= WINDOW
+        if answer.event in one.events
+        and answer.feed in one.feeds
+        and 0 <= answer.at - one.at <= WINDOW
+        and (one.connection in theirs if theirs else one.connection not in others)
     ]
     if not meant:
         return None
-    return Cause(max(meant, key=lambda one: (one.at, one.id)).id, "recipient")
+    return Cause(max(meant, key=lambda one: (one.at, one.id)).id, "campaign" if theirs else "recipient")

@@ -2,8 +2,9 @@
 
 `Email Delivered`, `Email Opened`, `Email Link Clicked`, `Email Bounced` and `Email Marked as Spam` are Segment's
 (segment.com/docs/connections/spec/email); the others are formed like them. A feed that knows the message says
-so in its record's properties: `message_id` (the vendor's own id of the message), `outbound_id` and
-`outbound_batch` (ours, where the vendor gives them back), `vendor_kind` (the vendor's word for the event).
+so in its record's properties: `message_id` (the vendor's own id of the message), `campaign` (its id of the campaign or
+template that the message was made by), `outbound_id` and `outbound_batch` (ours, where the vendor gives them back),
+`vendor_kind` (the vendor's word for the event).
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def events_of(channel: str) -> frozenset[str]:
     return frozenset(event for event in EVENTS if event.startswith(f"{channel} "))
 
 
-def engagement(kind: str, message_id: Any = None, sent: dict[str, Any] | None = None) -> dict[str, Any]:
+def engagement(
+    kind: str, message_id: Any = None, sent: dict[str, Any] | None = None, campaign: Any = None
+) -> dict[str, Any]:
     """The properties of a message's event. `sent` is where the vendor gives back what our connector sent
     along: `outbound_id`, `outbound_batch`. What is not known is left out."""
     back = sent or {}
     found = {
         "message_id": message_id,
+        "campaign": campaign,
         "outbound_id": back.get("outbound_id"),
         "outbound_batch": back.get("outbound_batch"),
         "vendor_kind": kind,

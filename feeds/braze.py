@@ -5,8 +5,8 @@ makes Braze do what) and "Message engagement events" (event types). At 400 Braze
 one by one and gives up those that are refused alone, at 413 it sends smaller batches; it knows no 422. An empty
 batch asks whether the token is right.
 
-Pairs with a connector by `dispatch_id` (what Braze's send endpoints answer; `message_id` in the properties) and
-`send_id` (which a request may set).
+Pairs with a connector by `dispatch_id` (what Braze's send endpoints answer; `message_id` in the properties), else by
+`campaign_id`.
 """
 
 from __future__ import annotations
@@ -75,8 +75,13 @@ def _records(feed: str, item: Item) -> Iterator[Record]:
         identifiers=identifiers_of(_claims(feed, kind, user, about)),
         body=msgspec.Raw(item.raw),
         properties_at="properties.custom_properties" if custom else "properties",
-        properties=engagement(kind, about.get("dispatch_id")),
+        properties=engagement(kind, about.get("dispatch_id"), campaign=_campaign(about)),
     )
+
+
+def _campaign(about: dict[str, Any]) -> Any:
+    """Its API id, by which it is triggered: some of Braze's schemas have an internal one beside it."""
+    return about.get("campaign_api_id") or about.get("campaign_id")
 
 
 def _claims(

@@ -86,7 +86,7 @@ def _records(feed: str, item: Item) -> Iterator[Record]:
         occurred_at=from_seconds(event.get("timestamp"), f"{at}/timestamp"),
         identifiers=_identifiers(event, at),
         body=msgspec.Raw(item.raw),
-        properties=engagement(kind, message.get("id"), sent),
+        properties=engagement(kind, message.get("id"), sent, message.get("template_id")),
     )
 
 

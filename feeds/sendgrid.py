@@ -6,7 +6,8 @@ feed's secret is the webhook's verification key. How old a signature may be Send
 repeated delivery is signed anew; five minutes are taken, as with everybody else.
 
 Pairs with a connector by custom arguments, which come back as fields of the event: `outbound_id` and
-`outbound_batch`; `user_id` too names the person where it is sent along. A delayed bounce has no `sg_message_id`.
+`outbound_batch`, else by `sg_template_id` (not in SendGrid's list of fields, but in what it sends); `user_id` too names
+the person where it is sent along. A delayed bounce has no `sg_message_id`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _records(feed: str, item: Item) -> Iterator[Record]:
         occurred_at=from_seconds(said.get("timestamp"), f"{item.pointer}/timestamp"),
         identifiers=identifiers_of((("user_id", said.get("user_id")), ("email", said.get("email")))),
         body=msgspec.Raw(item.raw),
-        properties=properties | engagement(kind, said.get("sg_message_id"), said),
+        properties=properties | engagement(kind, said.get("sg_message_id"), said, said.get("sg_template_id")),
     )
 
 

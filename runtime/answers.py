@@ -21,6 +21,7 @@ from domain.profiles import nodes
 from domain.records import Row, dig, record_of
 from domain.routing import HELD_OUT
 from domain.workspace import Workspace
+from runtime.pairing import campaigns_of
 from runtime.pipeline import CHECKPOINT as PIPELINE
 
 CHECKPOINT: Final = "answers"
@@ -85,6 +86,7 @@ def _answers(connection: Connection, rows: Sequence[Row], workspace: Workspace) 
     profiles = load_profiles(connection, set(graph.values()))
     whose = {node: profile.id for profile in profiles.values() for node in (profile.id, *nodes(profile))}
     sent = sent_to(connection, whose, brings(workspace)) if whose else {}
+    campaigns = campaigns_of(workspace)
     found = []
     for row in rows:
         try:
@@ -100,6 +102,7 @@ def _answers(connection: Connection, rows: Sequence[Row], workspace: Workspace) 
         cause = cause_of(
             Answer(record.name, properties, format, row.recorded_at),
             [one for one in theirs if one.at <= row.recorded_at],
+            campaigns,
         )
         connection_of = {one.id: one.connection for one in theirs}
         found.append(

@@ -1,4 +1,4 @@
-"""Which connections' fields each feed brings back, as the workspace's loops pair them."""
+"""What each feed brings back of which connections: their fields, as the workspace's loops pair them, and campaigns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def pairs_of(workspace: Workspace | None) -> dict[str, tuple[Pair, ...]]:
                 pair = Pair(hop.connection, mirrored_of(declared), own(declared.settings))
                 found.setdefault(hop.feed, {})[hop.connection] = pair
     return {feed: tuple(pairs.values()) for feed, pairs in found.items()}
+
+
+def campaigns_of(workspace: Workspace | None) -> dict[str, str]:
+    """Connection → the campaign that its settings name; one that the environment has to fill in is not known here."""
+    found: dict[str, str] = {}
+    for name, one in workspace.connections.items() if workspace is not None else ():
+        named = one.settings.get(connector(one.connector).campaign)
+        if isinstance(named, str) and named and "${" not in named:
+            found[name] = named
+    return found
 
 
 def mirrored_of(connection: Connection) -> dict[str, str]:

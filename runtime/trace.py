@@ -24,6 +24,7 @@ from domain.profiles import nodes
 from domain.records import RECORD_TYPES, Record, Row, dig, record_of
 from domain.workspace import Workspace
 from runtime.errors import TooMuchPastError, TraceError
+from runtime.pairing import campaigns_of
 from runtime.times import written
 
 #: Rows of one person that are read for a trace.
@@ -112,6 +113,7 @@ def _rows(connection: Connection, place: int) -> list[Row]:
 def _steps(connection: Connection, rows: list[Row], workspace: Workspace | None) -> Iterator[Step]:
     sent = _sent(rows, workspace)
     connections = {one.id: one.connection for one in sent.values()}
+    campaigns = campaigns_of(workspace)
     for row in rows:
         if row.erased:
             continue
@@ -121,7 +123,7 @@ def _steps(connection: Connection, rows: list[Row], workspace: Workspace | None)
                 record = record_of(row.state)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
-            cause = _answered(row, record, sent, workspace)
+            cause = _answered(row, record, sent, workspace, campaigns)
             told: dict[str, Any] = {"feed": record.feed, "occurred_at": written(record.occurred_at)}
             if cause is not None:
                 told |= {"answers": cause.outbound, "by": cause.by, "inferred": cause.inferred}
@@ -180,7 +182,11 @@ def _sent(rows: list[Row], workspace: Workspace | None) -> dict[int, Sent]:
 
 
 def _answered(
-    row: Row, record: Record, sent: Mapping[int, Sent], workspace: Workspace | None
+    row: Row,
+    record: Record,
+    sent: Mapping[int, Sent],
+    workspace: Workspace | None,
+    campaigns: Mapping[str, str],
 ) -> Cause | None:
     """What of all that was sent before this record is answered by it."""
     if record.type != "track":
@@ -190,7 +196,7 @@ def _answered(
         format = workspace.feeds[record.feed].format
     properties = dig(_decode(record.body), record.properties_at) | record.properties
     answer = Answer(record.name, properties, format, row.recorded_at)
-    return cause_of(answer, (one for place, one in sent.items() if place < row.position))
+    return cause_of(answer, (one for place, one in sent.items() if place < row.position), campaigns)
 
 
 def _shown(branch: Branch, before: int | None) -> dict[str, Any]:

@@ -75,4 +75,5 @@ CONNECTOR: Final = Connector(
     example=_EXAMPLE,
     feeds=frozenset({"braze"}),
     engagement=frozenset(EVENTS),
+    campaign="campaign_id",
 )

@@ -106,7 +106,7 @@ class Connector(NamedTuple):
     transport's own words, and its answers have the statuses that HTTP would give: see `adapters/transports`.
 
     `feeds` are the formats of feeds that bring engagement with what was sent back, `engagement` the events that they
-    then say it in (`domain/engagement.py`).
+    then say it in (`domain/engagement.py`), `campaign` the setting that has the campaign's id as they say it.
 
     Where people change at the destination what it was told, and a feed tells that, `own` gives, by the connection's
     settings, the properties that such a record has where the change was made by this connection
@@ -124,6 +124,7 @@ class Connector(NamedTuple):
     transport: Way = "http"
     feeds: frozenset[str] = frozenset()
     engagement: frozenset[str] = frozenset()
+    campaign: str = ""
     own: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
 
 

@@ -171,4 +171,5 @@ CONNECTOR: Final = Connector(
     example=_EXAMPLE,
     feeds=frozenset({"onesignal"}),
     engagement=events_of("Push"),
+    campaign="template_id",
 )

@@ -133,4 +133,5 @@ CONNECTOR: Final = Connector(
     example=_EXAMPLE,
     feeds=frozenset({"sendgrid"}),
     engagement=events_of("Email"),
+    campaign="template_id",
 )

@@ -57,6 +57,37 @@ def test_what_cannot_be_its_answer_is_not_guessed_to_be(one: Answer) -> None:
     assert cause_of(one, [sent("a")]) is None
 
 
+@pytest.mark.parametrize(
+    ("campaign", "meant"),
+    [
+        ("spring", ("a", "campaign")),
+        ("autumn", ("d", "campaign")),
+        ("unheard of", ("c", "recipient")),
+        ("", ("d", "recipient")),
+    ],
+    ids=["its connection's, though there is a newer one", "another's", "of one that says none", "none"],
+)
+def test_a_guess_goes_by_the_campaign_where_the_engagement_names_one(
+    campaign: str, meant: tuple[str, str]
+) -> None:
+    messages = [
+        sent("a", at=100, connection="spring sale"),
+        sent("b", at=90, connection="spring sale"),
+        sent("c", at=110, connection="unnamed"),
+        sent("d", at=120, connection="autumn sale"),
+    ]
+    campaigns = {"spring sale": "spring", "autumn sale": "autumn", "never sent": "winter"}
+    found = cause_of(answer(campaign=campaign), messages, campaigns)
+    assert found is not None
+    assert (found.outbound, found.by, found.inferred) == (*meant, True)
+    # Of a campaign that this person was sent nothing of, nobody else's message is meant.
+    assert cause_of(answer(campaign="winter"), messages, campaigns) is None
+    # What came back by an id is no guess.
+    known = cause_of(answer(campaign=campaign, outbound_id="b"), messages, campaigns)
+    assert known is not None
+    assert (known.outbound, known.inferred) == ("b", False)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2 * WINDOW)), unique_by=lambda one: one[0]),
     st.integers(0, 3 * WINDOW),
