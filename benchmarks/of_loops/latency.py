@@ -25,8 +25,10 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
+import psutil
 
 from benchmarks.of_loops.vendors import PUSHES, SECRETS, Vendors
 from benchmarks.platform import Platform, wait_for
@@ -66,6 +68,7 @@ def measure(ours: Platform, vendors: Vendors, users: int, seconds: int) -> Laten
     for name in PUSHES:
         vendors.pushes[name].post("behaviours", behaviours)
     _introduce(ours, people)
+    wait_for(lambda: _all_answer(ours), "every process that answers HTTP", 60)
     calls = _calls(people, RATE * seconds)
     with tempfile.TemporaryDirectory() as place:
         times = _offer(ours, calls, Path(place))
@@ -85,6 +88,15 @@ def _introduce(ours: Platform, people: Sequence[str]) -> None:
             key = SECRETS["ROUNDTRIP_APP_WRITE_KEY"]
             http.post("/v1/batch", json={"batch": batch}, auth=(key, "")).raise_for_status()
     wait_for(lambda: not any(reader["lag"] for reader in ours.status()["readers"].values()), "the users")
+
+
+def _all_answer(ours: Platform) -> bool:
+    """Whether all the processes of `serve` listen: a connection stays with the one that took it."""
+    port = urlsplit(ours.url).port
+    parts = psutil.Process(ours.process_id).children(recursive=True)
+    servers = [one for one in parts if "serve" in one.cmdline()]
+    listening = [one for one in servers if any(port == each.laddr.port for each in one.net_connections())]
+    return len(listening) == len(servers) > 0
 
 
 def _calls(people: Sequence[str], count: int) -> list[dict[str, Any]]:
