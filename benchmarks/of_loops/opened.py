@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-#: So many calls may be on their way at once.
-CONNECTIONS: Final = 64
+#: So many calls may be on their way at once: those of a second. With fewer, calls would wait for one another here.
+CONNECTIONS: Final = 1_000
 
 
 class _Load:
