@@ -14,9 +14,8 @@ from pydantic import BeforeValidator, Field
 from domain.audiences.comparisons import Path, Where
 from domain.audiences.events import EventName
 from domain.audiences.matching import matcher, value_at
-from domain.audiences.splits import in_share
 from domain.profiles import Profile, consented
-from domain.routing import Destination, Routed, Withheld, fields_of, lacking
+from domain.routing import Destination, Routed, Withheld, fields_of, lacking, unsampled
 from domain.secret_ref import Model
 
 #: Every event, whatever its name.
@@ -59,7 +58,6 @@ class Forwarding(NamedTuple):
     events: tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]
     properties: tuple[tuple[str, str], ...] | None
     feeds: frozenset[str] = frozenset()
-    share: float = 100
     patience: int = 0
 
     def listens_to(self, happening: Happening) -> bool:
@@ -131,7 +129,6 @@ def told_of(
     identifier = lacking(profile, destination) if missing else ""
     if not consented(profile, destination.purpose, destination.policies):
         identifier, missing = "", f"no consent to '{destination.purpose}'"
-    elif not in_share(f"sample:{destination.connection}", profile.id, 0, forwarding.share):
-        identifier = ""
-        missing = f"not among the {forwarding.share:g} % of people whose events are sent"
+    elif outside := unsampled(profile, destination):
+        identifier, missing = "", outside
     return Withheld(destination, missing, identifier) if missing else fields

@@ -27,7 +27,8 @@ Mode = Literal["stream", "snapshot", "diff", "batch"]
 
 class Destination(NamedTuple):
     """A connection as routing needs it. `changes` are those that its connector takes, `max_batch` how many
-    outbound records form a batch, `holdout` the percent of the audience that is not told to anybody. `optional` are
+    outbound records form a batch, `holdout` the percent of the audience that is not told to anybody, `share` the
+    percent of people whom this connection tells of. `optional` are
     fields that go along where they are known. `audience` is empty where events go out. `mirrored` are fields that
     people may change at the destination, which its paired feed then tells. `channel` is empty where none is shared with
     other connections. `mode` says whether it is told of changes as they come (`stream`) or by runs: of all members
@@ -46,6 +47,7 @@ class Destination(NamedTuple):
     channel: str = ""
     mode: Mode = "stream"
     policies: Policies = NO_POLICIES
+    share: float = 100
 
     @property
     def by_runs(self) -> bool:
@@ -192,6 +194,7 @@ def _wanted(
     fields, missing = fields_of(profile, destination, traits)
     if not consented(profile, destination.purpose, destination.policies):
         missing = f"no consent to '{destination.purpose}'"
+    missing = unsampled(profile, destination) or missing
     if held_out(profile, destination):
         missing = HELD_OUT
     return (None if missing else fields), missing
@@ -202,6 +205,13 @@ def held_out(profile: Profile, destination: Destination) -> bool:
     return destination.holdout > 0 and in_share(
         f"holdout:{destination.audience}", profile.id, 0, destination.holdout
     )
+
+
+def unsampled(profile: Profile, destination: Destination) -> str:
+    """Why the connection does not tell of this person though it may; empty where it does."""
+    if in_share(f"sample:{destination.connection}", profile.id, 0, destination.share):
+        return ""
+    return f"not among the {destination.share:g} % of people whom the connection tells of"
 
 
 def known_of(profile: Profile, destination: Destination, traits: Mapping[str, Any] = {}) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Connection(Model):
     that a person must have given, at routing and again at delivery.
 
     Of `events`, `properties` go along that are declared, or all of them. Those of all feeds go out, or those of
-    `feeds`; `sample` is the percent of people whose events are sent.
+    `feeds`. `sample` is the percent of people whom it tells of, always the same.
 
     At most `rate` requests are sent, as in `10/s`, and `concurrency` at once, of which no two are of one person.
     What a destination that fails has not taken after `give_up_after` is a dead letter. Its address must be public,
@@ -111,7 +111,7 @@ class Connection(Model):
         if (self.audience is None) == (self.events is None):
             raise ValueError("a connection sends an 'audience', or 'events': write one of the two")
         if self.events is None:
-            alone = {"properties", "feeds", "sample", "wait_for_identifier"} & self.model_fields_set
+            alone = {"properties", "feeds", "wait_for_identifier"} & self.model_fields_set
             if alone:
                 raise ValueError(f"{_quoted(alone)} are of a connection that sends 'events'")
         self._by_runs()

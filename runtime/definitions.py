@@ -211,6 +211,7 @@ def destination_of(
         channel=connection.channel or "",
         mode=mode,
         policies=policies,
+        share=connection.sample,
     )
 
 
@@ -222,6 +223,5 @@ def forwarding_of(name: str, connection: Connection, policies: Policies) -> Forw
         tuple(choice(event) for event in connection.events or ()),
         None if properties == "all" else tuple(properties.items()),
         frozenset(connection.feeds),
-        connection.sample,
         connection.wait_for_identifier or 0,
     )

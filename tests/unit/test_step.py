@@ -13,7 +13,7 @@ from domain.audiences.evaluation import compile_audiences
 from domain.mapping import Mapped
 from domain.profiles import decode_profile
 from domain.records import Identifier
-from domain.routing import Destination, held_out
+from domain.routing import Destination, Routed, Withheld, held_out, route, unsampled
 from domain.state import Inbound, Plan
 from tests.unit.memory import HOUR, Memory, record, rows
 
@@ -297,3 +297,29 @@ def test_whom_the_audience_holds_out_is_a_member_and_told_to_nobody() -> None:
     assert len(told) + len(withheld) == 400
     assert 80 < len(withheld) < 160
     assert {p.id for p in profiles if held_out(p, destination)} == withheld
+
+
+def test_of_an_audience_a_connection_tells_of_its_sample_alone_and_takes_back_who_leaves_it() -> None:
+    everyone = {"everyone": Audience.model_validate({"match": {"event": "App Installed"}})}
+    fields = (("external_id", Mapped("identifier", "user_id")),)
+    half = Destination("push", "everyone", "", fields, frozenset({"add", "remove"}), 100, share=50)
+    memory = Memory(Plan(compile_audiences(everyone), {}, {"everyone": (half,)}))
+    people = [("user_id", f"person {n}") for n in range(200)]
+    memory.take_in(rows(*((HOUR + n, installed(HOUR, who)) for n, who in enumerate(people))))
+    told = {one["fields"]["external_id"] for one in memory.outbound()}
+    assert 60 < len(told) < 140
+    profiles = [memory.profile(Identifier(*who)) for who in people]
+    assert all("everyone" in profile.memberships for profile in profiles)
+    kept = 0
+    for profile in profiles:
+        [*decisions] = route(profile, half._replace(share=20))
+        match decisions:
+            case [Routed(change="remove"), Withheld()]:
+                assert unsampled(profile, half) == ""
+            case [Withheld(reason=reason)]:
+                assert reason == "not among the 20 % of people whom the connection tells of"
+            case _:
+                # A smaller sample is a part of a larger one: nobody is told of anew.
+                assert decisions == []
+                kept += 1
+    assert 20 < kept < 70
