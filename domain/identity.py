@@ -2,7 +2,8 @@
 
 A user id is a person's own: a profile has one, unless an alias call says that two are the same person.
 An anonymous id that a known user has left behind on a shared device stays with that user. Guards keep
-profiles from running together: values that name nobody, kinds that join nobody, limits for each kind.
+profiles from running together: values that name nobody, kinds that join nobody, limits for each kind. A workspace
+chooses what a login does with what was there before, and which of several profiles a record is about.
 """
 
 from __future__ import annotations
@@ -98,6 +99,9 @@ class _Decision:
         self.rules = rules
         self.position = position
         self.apart = apart
+        #: Whether who is known and who is not stay apart.
+        self.begins_anew = rules.login == "begins_anew" and not explicit
+        self.says_who = any(rules.known(identifier.kind) for identifier in identifiers)
         #: Nearly nobody was ever unmerged.
         self.unmerged = bool(apart) or any(profiles[holder].apart for holder in holders if holder)
 
@@ -106,11 +110,14 @@ class _Decision:
         counts: Counter[str] = Counter()
         if owner is not None:
             counts.update({kind: len(values) for kind, values in self.profiles[owner].identifiers.items()})
+        known = self.says_who or (owner is not None and self._known(owner))
         merge: list[str] = []
         link: dict[Identifier, None] = {}
         refusals = list(refused)
         for identifier, holder in self.pairs:
             if identifier in link or (holder and (holder == owner or holder in merge)):
+                continue
+            if holder and self.begins_anew and self._known(holder) != known:
                 continue
             reason = self._refusal(identifier, holder, owner, counts)
             if not reason and self.unmerged:
@@ -126,14 +133,21 @@ class _Decision:
         return Resolution(owner, tuple(merge), tuple(link), tuple(refusals))
 
     def _owner(self) -> str | None:
-        """The holder that the identifier of the lowest priority leads to, if that one can be meant."""
+        """The holder that the leading identifier leads to or, where there is none, that the others do: by priority, or
+        the most of them; if that one can be meant."""
         joining = [pair for pair in self.pairs[1:] if self.rules.kind(pair[0].kind).merges]
         others = joining or ([] if self._joins(self.pairs[:1]) else self.pairs[1:])
         ranked = sorted(others, key=lambda pair: self.rules.kind(pair[0].kind).priority)
+        best = self.rules.match == "best"
+        if best:
+            led = Counter(holder for _, holder in ranked)
+            ranked.sort(key=lambda pair: -led[pair[1]] if pair[1] else 0)
         ranked = [*self.pairs[:1], *ranked]
         for number, (_, holder) in enumerate(ranked):
-            before = [i for i, _ in ranked[:number]]
+            before = [i for i, _ in (ranked if best and number else ranked[:number])]
             if not holder or self._contradicts(holder, before):
+                continue
+            if self.begins_anew and self.says_who and not self._known(holder):
                 continue
             if self.unmerged and self._unmerged(self._side(None, holder), self._sides(None, (), before)):
                 continue
@@ -165,6 +179,11 @@ class _Decision:
                 if last and not (self.explicit and self.position > last):
                     return UNMERGED.format(position=last)
         return ""
+
+    def _known(self, holder: str) -> bool:
+        """Whether it is known who the profile's person is, and not only which devices they use."""
+        identifiers = self.profiles[holder].identifiers
+        return any(values and self.rules.known(kind) for kind, values in identifiers.items())
 
     def _joins(self, pairs: Sequence[tuple[Identifier, str | None]]) -> bool:
         return any(self.rules.kind(identifier.kind).merges for identifier, _ in pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -47,6 +47,11 @@ BLOCKED: Final[frozenset[str]] = frozenset(
     }
 )
 _ALL_ZERO: Final = re.compile(r"[0\-+: ]+")
+#: What becomes of what a person did before they were known: it is theirs, or stays apart.
+Login = Literal["joins", "begins_anew"]
+#: Which profile a record is about where its identifiers lead to several that cannot be one: that of the identifier
+#: with the lowest priority number, or that to which the most of them lead.
+Match = Literal["priority", "best"]
 #: Verdicts kept in memory before they are looked up anew.
 _REMEMBERED: Final = 100_000
 
@@ -54,7 +59,15 @@ _REMEMBERED: Final = 100_000
 class Rules:
     """A workspace's rules. Pure but for its memory of verdicts."""
 
-    def __init__(self, kinds: Mapping[str, Kind] = {}, blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind] = {},
+        blocked: Iterable[str] = (),
+        login: Login = "joins",
+        match: Match = "priority",
+    ) -> None:
+        self.login = login
+        self.match = match
         self._kinds = {**KINDS, **kinds}
         self._custom = frozenset(kinds) - frozenset(KINDS)
         self._blocked = BLOCKED | {value.strip().casefold() for value in blocked}
@@ -63,6 +76,10 @@ class Rules:
     def kind(self, name: str) -> Kind:
         """The rules of a kind; a kind that nobody declared is a vendor's."""
         return self._kinds.get(name, VENDOR)
+
+    def known(self, name: str) -> bool:
+        """Whether an identifier of this kind says who somebody is, and not only which device they use."""
+        return self.kind(name).priority < self.kind("anonymous_id").priority
 
     def blocked(self, identifier: Identifier) -> bool:
         """Whether the value names nobody: it is on the list, or is made of zeros alone."""

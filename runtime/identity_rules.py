@@ -22,7 +22,8 @@ def rules_of(workspace: Workspace | None) -> Rules:
     if workspace is None:
         return DEFAULT_RULES
     kinds = {name: Kind(k.priority, k.limit, k.merges) for name, k in workspace.identifiers.items()}
-    return Rules(kinds, workspace.identity.blocked)
+    declared = workspace.identity
+    return Rules(kinds, declared.blocked, declared.login, declared.match)
 
 
 def rules_until(

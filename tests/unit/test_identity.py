@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.audiences.evaluation import compile_audiences
 from domain.identifiers import Kind, read_identifier
-from domain.identity_rules import Rules
+from domain.identity_rules import Match, Rules
 from domain.records import Identifier
 from domain.state import Plan
 from feeds.segment import parse_call
@@ -99,6 +101,92 @@ def test_beyond_the_limit_further_values_do_not_become_the_persons() -> None:
 def test_devices_that_claim_one_address_stay_within_the_limit() -> None:
     memory = people(*[[("anonymous_id", f"d{n}"), MAIL] for n in range(300)])
     assert len(memory.profile(Identifier(*MAIL)).identifiers["anonymous_id"]) == 100
+
+
+def test_a_login_begins_anew_where_that_is_declared() -> None:
+    visits = [[PHONE], [ANN, PHONE], [PHONE], [ANN, MAIL, PHONE]]
+    assert len(people(*visits).profiles) == 1
+    anew = people(*visits, rules=Rules(login="begins_anew"))
+    assert len(anew.profiles) == 2
+    device, ann = anew.profile(Identifier(*PHONE)), anew.profile(Identifier(*ANN))
+    assert (device.latest, ann.latest) == (3, 4)
+    assert set(device.identifiers) == {"anonymous_id"}
+    assert set(ann.identifiers) == {"user_id", "email"}
+    # It is what is wanted, and no refusal.
+    assert reasons(anew) == []
+
+
+def test_an_alias_call_brings_along_what_was_before_the_login_all_the_same() -> None:
+    memory = Memory(Plan(compile_audiences({}), {}, {}, Rules(login="begins_anew")))
+    memory.take_in(
+        rows(
+            (HOUR, record("track", [PHONE], 1, name="Seen")),
+            (HOUR, record("identify", [ANN, PHONE], 2)),
+            (HOUR, record("alias", [ANN, PHONE], 3)),
+        )
+    )
+    assert len(memory.profiles) == 1
+
+
+def test_a_device_first_met_at_a_login_is_the_users() -> None:
+    memory = people([ANN, PHONE], [PHONE], rules=Rules(login="begins_anew"))
+    assert len(memory.profiles) == 1
+
+
+@pytest.mark.parametrize(("match", "whose"), [("priority", ANN), ("best", BOB)])
+def test_of_two_people_the_best_match_is_that_to_which_most_identifiers_lead(
+    match: Match, whose: tuple[str, str]
+) -> None:
+    number, device = ("phone", "+4930901820"), ("idfv", "6d92078a-8246-4ba4-ae5b-76104861e7dc")
+    memory = people(
+        [ANN, number], [BOB, KIOSK, device], [MAIL, number, KIOSK, device], rules=Rules(match=match)
+    )
+    assert len(memory.profiles) == 2
+    assert memory.profile(Identifier(*MAIL)) == memory.profile(Identifier(*whose))
+    assert memory.profile(Identifier(*whose)).latest == 3
+
+
+def test_the_best_match_is_nobody_who_is_said_to_be_somebody_else() -> None:
+    rules = Rules({"card": Kind(30, 1)}, match="best")
+    mine, theirs, number = ("card", "1"), ("card", "2"), ("phone", "+4930901820")
+    memory = people(
+        [BOB, KIOSK, PHONE, theirs], [ANN, number], [MAIL, mine, number, KIOSK, PHONE], rules=rules
+    )
+    assert memory.profile(Identifier(*MAIL)) == memory.profile(Identifier(*ANN))
+
+
+SAID = st.lists(
+    st.lists(
+        st.sampled_from([ANN, BOB, MAIL, PHONE, KIOSK, ("anonymous_id", "tv"), ("email", "b@example.com")]),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(SAID)
+def test_who_was_met_before_a_login_stays_who_they_were(said: list[list[tuple[str, str]]]) -> None:
+    memory = people(*said, rules=Rules(login="begins_anew"))
+    first: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for identifiers in said:
+        for one in identifiers:
+            first.setdefault(one, identifiers)
+    for one, identifiers in first.items():
+        if one[0] == "anonymous_id" and identifiers == [one]:
+            assert set(memory.profile(Identifier(*one)).identifiers) == {"anonymous_id"}
+
+
+@given(SAID)
+def test_where_no_guard_keeps_people_apart_every_match_comes_to_the_same(
+    said: list[list[tuple[str, str]]],
+) -> None:
+    unguarded = {"user_id": Kind(10, 1_000)}
+    by_priority, best = (people(*said, rules=Rules(unguarded, match=m)) for m in get_args(Match))
+    assert by_priority.graph == best.graph
+    assert by_priority.profiles == best.profiles
 
 
 def test_an_id_of_a_declared_kind_is_the_same_from_every_feed() -> None:

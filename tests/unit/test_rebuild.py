@@ -82,6 +82,9 @@ CHANGES = st.one_of(
         [
             ("workspace", "w", {"identifiers": {"crm_id": {"limit": 1}}}),
             ("workspace", "w", {"identity": {"blocked": ["phone", "ann"]}}),
+            ("workspace", "w", {"identity": {"login": "begins_anew"}}),
+            ("workspace", "w", {"identity": {"login": "begins_anew", "match": "best"}}),
+            ("workspace", "w", {"identity": {"match": "best"}}),
             (
                 "workspace",
                 "w",

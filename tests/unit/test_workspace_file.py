@@ -86,6 +86,24 @@ def test_the_line_of_a_channels_mistake_is_named(tmp_path: Path, rest: str, said
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("  login: moves\n", ":5: identity.login: Input should be 'joins' or 'begins_anew'"),
+        ("  match: closest\n", ":5: identity.match: Input should be 'priority' or 'best'"),
+    ],
+)
+def test_an_unknown_strategy_is_refused_with_those_that_there_are(
+    tmp_path: Path, rest: str, said: str
+) -> None:
+    file = tmp_path / "roundtrip.yaml"
+    head = "workspace: shop\nfeeds:\n  app: {format: segment, secret: {env: KEY}}\n"
+    file.write_text(head + "identity:\n" + rest)
+    with pytest.raises(WorkspaceError) as caught:
+        read_workspace(file)
+    assert said in str(caught.value)
+
+
 NIGHTLY = """  pros: {match: {attribute: plan, is: pro}}
 connections:
   nightly:
