@@ -1,6 +1,6 @@
 """How many examples a property test draws: `ROUNDTRIP_EXAMPLES` times as many as it asks for itself.
 
-CI draws five times as many where that proves most, and `make soak` a hundred times as many of all.
+CI draws more where that proves most, and `make soak` a hundred times as many of all.
 """
 
 from __future__ import annotations

@@ -77,12 +77,10 @@ def members(
     return found
 
 
-# In two parts, as two processors then draw side by side.
-@pytest.mark.parametrize("part", [1, 2])
 @given(definitions(), PEOPLE, MOMENTS, POLICIES)
 @examples(100)
 def test_bulk_is_stream_is_the_naive_meaning(
-    part: int, said: dict[str, Any], people: list[Any], later: int, defaults: dict[str, Any]
+    said: dict[str, Any], people: list[Any], later: int, defaults: dict[str, Any]
 ) -> None:
     policies = Workspace.model_validate({"workspace": "w", **defaults}).policies
     tables: dict[str, list[dict[str, Any]]] = {"events": [], "attributes": [], "consents": [], "identity": []}
