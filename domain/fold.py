@@ -19,6 +19,7 @@ from domain.erasure import EraseRequest, Erasure, erase
 from domain.forwarding import Forwarding, Happening
 from domain.identity_rules import leader_of
 from domain.mirrors import hear
+from domain.outbound import Outbound
 from domain.profiles import (
     ATTRIBUTE_LIMIT,
     Membership,
@@ -117,6 +118,8 @@ class Fold:
             self._erase(row, row.erase)
         if row.closed is not None:
             self._close(row, row.closed)
+        if row.told is not None:
+            self._hear(row.told)
         if record is None:
             return
         graph, profiles = self.state.graph, self.state.profiles
@@ -266,6 +269,13 @@ class Fold:
         if profile is not None:
             self.fire_of(profile, row.recorded_at)
             self.telling.close(profile, closed, row.recorded_at, row.position)
+            self.changed.add(profile.id)
+
+    def _hear(self, told: Outbound) -> None:
+        """Notes who was told of a person by a replay, so that an erasure knows it."""
+        profile = self.state.profiles.get(self.state.graph.get(told.profile, ""))
+        if profile is not None:
+            profile.heard[told.connection] = told.fields
             self.changed.add(profile.id)
 
     def _merge(self, a: Profile, b: Profile, position: int) -> Profile:

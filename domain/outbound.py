@@ -38,7 +38,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `run` is the position of the run that it goes out by, 0 where it goes out as it comes. An `update` says what those
     fields were `before` that are different, null where they were not told. `complete` has the count of the run's
-    `records` for a field, and no profile.
+    `records` for a field, and no profile. `replayed` is the position of the replay by which it goes out again.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unsent: str = ""
     run: int = 0
     before: dict[str, Any] = {}
+    replayed: int = 0
 
 
 class Transformed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

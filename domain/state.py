@@ -48,7 +48,7 @@ class Closed(NamedTuple):
 class Inbound(NamedTuple):
     """One row of the log to apply. `record` is `None` for a row that only moves the log's time. `subject` is
     the row's, by which its leading identifier is known. `erase` asks for a person to be erased; `closed` is what
-    the row says of a record that had gone out."""
+    the row says of a record that had gone out; `told` is an event that a replay tells again."""
 
     position: int
     recorded_at: int
@@ -56,6 +56,7 @@ class Inbound(NamedTuple):
     subject: str | None = None
     erase: EraseRequest | None = None
     closed: Closed | None = None
+    told: outbound.Outbound | None = None
 
 
 class State(NamedTuple):
@@ -98,7 +99,11 @@ def nodes_of(rows: Iterable[Inbound]) -> set[str]:
     return {node_id(i) for i in identifiers_of(rows)} | {
         node
         for row in rows
-        for node in (row.erase and row.erase.node, row.closed and row.closed.outcome.profile)
+        for node in (
+            row.erase and row.erase.node,
+            row.closed and row.closed.outcome.profile,
+            row.told and row.told.profile,
+        )
         if node
     }
 

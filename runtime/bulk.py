@@ -27,7 +27,7 @@ from domain.runs import Run, batches_of, complete_entry, decode_run, stream_of
 from domain.state import Outcome, Plan, State
 
 RUNNING: Final = "running"
-#: Up to which position the log had come as the last run ended: all that it asked for is not above.
+#: Up to which position the log had come as the last run, or replay, ended: all that it asked for is not above.
 RAN: Final = "ran"
 _GATHERED: Final = "running.gathered"
 _PEOPLE: Final = "running.people"

@@ -23,6 +23,7 @@ from domain.messages import (
 )
 from domain.outbound import Outbound, Outcome, Transformed
 from domain.records import RECORD_TYPES, Record
+from domain.replays import ConnectionReplay
 from domain.runs import ConnectionRun
 from domain.settling import WorkspaceApplied
 from domain.unmerge import SubjectUnmerged, UnmergeRefused, UnmergeRequest
@@ -88,6 +89,12 @@ CHANNELS: Final = (
     ),
     Channel("roundtrip.log.identity.merge_refused", _LOG, MergeRefused, "a guard refused an identifier"),
     Channel("roundtrip.log.routing.withheld", _LOG, RoutingWithheld, "a member is not told of, and why"),
+    Channel(
+        "roundtrip.log.connection.replay",
+        _LOG,
+        ConnectionReplay,
+        "a connection tells again what it was to tell",
+    ),
     Channel(
         "roundtrip.log.connection.run", _LOG, ConnectionRun, "a connection that goes out by runs has one"
     ),

@@ -12,6 +12,7 @@ from adapters.log.read import read_positions
 from adapters.projections.outbound import OUTCOME_TOPICS, find_outbound
 from domain.outbound import Outbound, Outcome
 from domain.records import Row
+from domain.replays import REPLAYED
 from domain.state import Closed
 
 #: What the rows of such messages, and of their outcomes, have in their states. In a text it would be escaped.
@@ -40,3 +41,11 @@ def _records(connection: Connection, ids: Sequence[str], rows: Sequence[Row]) ->
     known = find_outbound(connection, ids=ids, limit=len(ids))
     found += read_positions(connection, [one.position for one in known])
     return {row.stream_id: _requested(row.state) for row in found if not row.erased}
+
+
+def told_again(row: Row) -> Outbound | None:
+    """The event that a row has a connection tell again, `None` where it has not."""
+    if row.topic != "outbound.requested" or REPLAYED not in row.state:
+        return None
+    record = _requested(row.state)
+    return record if record.replayed and record.change == "event" else None

@@ -117,8 +117,8 @@ def _require_over(connection: Connection, name: str, last: LastRun) -> None:
 def await_run(
     engine: Engine, definitions: Definitions, position: int, wait_s: float
 ) -> Mapping[str, int] | None:
-    """How many records the run at this position has made, by their change; `None` where no pipeline has come to its end
-    within so many seconds. Where none runs, this process does the work."""
+    """How many records the run, or replay, at this position has made, by their change; `None` where no pipeline has
+    come to its end within so many seconds. Where none runs, this process does the work."""
 
     def done() -> bool:
         with engine.connect() as connection:
@@ -140,7 +140,7 @@ def _made(engine: Engine, position: int) -> Counter[str]:
             for row in rows:
                 if row.topic == "outbound.requested" and not row.erased:
                     one = _decode(row.state)
-                    made[one.change] += one.run == position and one.change != "complete"
+                    made[one.change] += position in (one.run, one.replayed) and one.change != "complete"
             after = rows[-1].position
     return +made
 

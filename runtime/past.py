@@ -29,7 +29,7 @@ MOST_ROWS: Final = 20_000
 #: What the topics of inbound records begin with.
 INBOUND: Final = tuple(f"{kind}." for kind in RECORD_TYPES)
 #: Rows that a person's state goes by.
-_OF_STATE: Final = (Kind.RECORD, Kind.MESSAGE, Kind.CLOSED, Kind.UNMERGE)
+_OF_STATE: Final = (Kind.RECORD, Kind.MESSAGE, Kind.CLOSED, Kind.TOLD, Kind.UNMERGE)
 
 ChangeOf = Callable[[Row], DefinitionChange]
 

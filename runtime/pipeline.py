@@ -26,6 +26,7 @@ from adapters.quarantine import Quarantined, put_aside
 from domain.configuration import TOPIC_PREFIX
 from domain.erasure import REQUESTED, decode_request
 from domain.records import Entry, Row, derive_id, record_of
+from domain.replays import REPLAY
 from domain.runs import RUN
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
 from domain.settling import APPLIED
@@ -33,7 +34,8 @@ from domain.state import Closed, Inbound, Outcome, Plan, nodes_of
 from domain.step import step
 from domain.unmerge import REQUESTED as UNMERGE
 from runtime.bulk import begin_running, run_on, running
-from runtime.closing import closings
+from runtime.bulk_replay import begin_replaying, replay_on, replaying
+from runtime.closing import closings, told_again
 from runtime.definitions import Definitions, plan_of
 from runtime.effect import Backfill, begin, begun, settle
 from runtime.failpoints import failpoint
@@ -115,6 +117,9 @@ class Pipeline:
             elif rows and rows[0].topic == RUN:
                 done = self._run(connection, self._plan, rows[0])
                 position = rows[0].position if done else self.position
+            elif rows and rows[0].topic == REPLAY:
+                done = self._replay(connection, self._plan, rows[0])
+                position = rows[0].position if done else self.position
             elif rows and rows[0].topic == UNMERGE:
                 position = self._unmerge(connection, self._plan, rows[0])
             else:
@@ -146,6 +151,16 @@ class Pipeline:
             begin_running(connection, row)
         return False
 
+    def _replay(self, connection: Connection, plan: Plan, row: Row) -> bool:
+        """Goes on with the connection's replay at this row; true once it is done."""
+        if replaying(connection, row):
+            return replay_on(connection, plan, row, self._follow)
+        if profiles_due(connection, row.recorded_at, 1):
+            self._fold(connection, plan, [row])
+        else:
+            begin_replaying(connection, row)
+        return False
+
     def _unmerge(self, connection: Connection, plan: Plan, row: Row) -> int:
         """Makes one person two, once what was due has happened; up to which position all is taken in."""
         if profiles_due(connection, row.recorded_at, 1):
@@ -155,9 +170,9 @@ class Pipeline:
         return row.position
 
     def _take_in(self, connection: Connection, plan: Plan, rows: list[Row], end: int) -> int:
-        """Folds the rows up to where a workspace takes effect, somebody is unmerged or a connection has a run.
-        Definitions wait for the first. Returns up to which position all is taken in; `end` is that of the rows."""
-        stop = next((row.position for row in rows if row.topic in (APPLIED, UNMERGE, RUN)), None)
+        """Folds the rows up to where a workspace takes effect, somebody is unmerged or a connection has a run or
+        replay. Definitions wait for the first. Returns up to which position all is taken in; `end` is the rows' own."""
+        stop = next((row.position for row in rows if row.topic in (APPLIED, UNMERGE, RUN, REPLAY)), None)
         if stop is not None:
             rows, end = [row for row in rows if row.position < stop], stop - 1
         rows = [row for row in rows if not row.topic.startswith(TOPIC_PREFIX)]
@@ -228,7 +243,8 @@ def _inbound(row: Row, plan: Plan, apart: Collection[int], closed: Closed | None
     except Exception as error:
         raise NotAppliedError(row.position, reason_of(error)) from error
     erase = decode_request(row.state) if row.topic == REQUESTED else None
-    return Inbound(row.position, row.recorded_at, record, row.subject, erase, closed)
+    told = told_again(row) if not row.erased else None
+    return Inbound(row.position, row.recorded_at, record, row.subject, erase, closed, told)
 
 
 def _feed_of(row: Row) -> str:

@@ -133,6 +133,10 @@ class ShardFold(PeopleFold):
             closed = Closed(outcome, known if outcome.again_at else None)
             apply(self._fold_at(position), Inbound(position, recorded_at, None, closed=closed))
             self._count()
+        elif kind == Kind.TOLD:
+            told = _requested(state)
+            apply(self._fold_at(position), Inbound(position, recorded_at, None, told=told))
+            self._count()
         elif kind == Kind.FOLLOWED:
             followed = decode_followed(state)
             id, topic, subject = followed.stream_id, followed.topic, followed.subject

@@ -25,7 +25,7 @@ from domain.set_aside import decode_put_aside
 from domain.settling import APPLIED
 from domain.unmerge import REQUESTED as UNMERGE
 from domain.unmerge import decode_request
-from runtime.closing import OF_CHANNEL
+from runtime.closing import OF_CHANNEL, told_again
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -47,6 +47,8 @@ class Kind(IntEnum):
     #: A message by a channel that may go out again, and what became of one: rows of the person's.
     MESSAGE = 5
     CLOSED = 6
+    #: An event that a replay tells again: a row of the person's.
+    TOLD = 7
 
 
 #: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
@@ -160,6 +162,8 @@ class Scan:
                 self.rows.append((position, recorded_at, sort, key_of(stream_id), state))
             if self._people and OF_CHANNEL in state:
                 self._add_message(position, recorded_at, sort, state)
+            if self._people and (again := told_again(row)) is not None:
+                self.rows.append((position, recorded_at, Kind.TOLD, key_of(again.profile), state))
         elif sort == _FOLLOWS and subject is not None:
             state = encode_followed(Followed(stream_id, topic, subject, state))
             self.rows.append((position, recorded_at, Kind.FOLLOWED, key_of(subject), state))
