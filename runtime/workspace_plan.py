@@ -63,7 +63,8 @@ def plan_workspace(bulk: Bulk, workspace: Workspace, progress: Progress) -> Work
     held = {(kind, name): body for kind, name, body in rows}
     counts = bulk.connection.execute(text("SELECT audience, count(*) AS size FROM membership GROUP BY 1"))
     sizes: dict[str, int] = {row.audience: row.size for row in counts}
-    changes = _changes(held, bodies_of(workspace))
+    wanted = bodies_of(workspace)
+    changes = _changes(held, wanted)
     changed = {(change.kind, change.name) for change in changes}
     plan = plan_of(workspace)
     moves = _moves(bulk, workspace, plan, changed, progress)
@@ -72,7 +73,7 @@ def plan_workspace(bulk: Bulk, workspace: Workspace, progress: Progress) -> Work
         bulk.position,
         changes,
         [*moves.values(), *(Moves(name, 0, sizes.get(name, 0), 0, False) for name in withdrawn)],
-        list(_messages(plan, held, changed, moves, sizes)),
+        list(_messages(plan, held, wanted, changed, moves, sizes)),
         circles_of(workspace),
         notes_of(workspace),
     )
@@ -109,11 +110,13 @@ def _changes(held: Mapping[tuple[str, str], Any], wanted: Mapping[tuple[str, str
 def _messages(
     plan: Plan,
     held: Mapping[tuple[str, str], Any],
+    wanted: Mapping[tuple[str, str], Any],
     changed: set[tuple[str, str]],
     moves: Mapping[str, Moves],
     sizes: Mapping[str, int],
 ) -> Iterable[Messages]:
     """Of each connection of an audience: who enters and leaves or, where what it tells has changed, everybody."""
+    others_by_default = _defaults(held) != _defaults(wanted)
     for audience in sorted(plan.destinations):
         now = moves.get(audience, Moves(audience, 0, 0, sizes.get(audience, 0), False))
         holdout = held.get(("audience", audience), {}).get("holdout", 0)
@@ -121,12 +124,19 @@ def _messages(
             name, adds, removes = destination.connection, now.enter, now.leave
             before = held.get(("connection", name), {}).get("audience")
             tells = {("connection", name), *(("trait", trait) for trait in destination.traits)}
-            if tells & changed or destination.holdout != holdout:
+            defaults = others_by_default and bool(destination.purposes)
+            if tells & changed or defaults or destination.holdout != holdout:
                 adds, removes = now.size, sizes.get(before, 0)
             if "remove" not in destination.changes:
                 removes = 0
             if adds or removes:
                 yield Messages(name, adds, removes)
+
+
+def _defaults(declared: Mapping[tuple[str, str], Any]) -> list[Any]:
+    """What is declared of who has said nothing to a purpose."""
+    bodies = [body for (kind, _), body in declared.items() if kind == "workspace"]
+    return [(body.get("purposes", {}), body.get("jurisdictions", {})) for body in bodies]
 
 
 def circles_of(workspace: Workspace) -> list[Circle]:

@@ -170,6 +170,23 @@ def test_what_is_told_of_everybody_anew_is_counted_in_full(
     assert found["messages"] == [{"connection": "ads", "adds": 16, "removes": 16}]
 
 
+def test_a_changed_default_of_a_purpose_may_be_told_of_everybody(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path
+) -> None:
+    ads = {"connections": {"ads": ADS | {"audience": "buyers", "purpose": "ads"}, "push": PUSH}}
+    declared = BEFORE | ads
+    apply_workspace(engine, definitions, Workspace.model_validate(declared))
+    drain(Pipeline(engine, definitions), 2**62)
+    buyers = len([n for n in range(PEOPLE) if n % 5])
+    changed = declared | {"purposes": {"ads": {"default": "given"}}}
+    found = json.loads(plan(database, tmp_path, changed, "--json").stdout)
+    assert found["messages"] == [{"connection": "ads", "adds": buyers, "removes": buyers}]
+    assert found["changes"] == [{"kind": "workspace", "name": "shop", "becomes": "changed"}]
+    # Other rules of identity tell nobody of anything.
+    blocked = declared | {"identity": {"blocked": ["kiosk"]}}
+    assert json.loads(plan(database, tmp_path, blocked, "--json").stdout)["messages"] == []
+
+
 def test_it_says_so_in_words(database: str, definitions: Definitions, tmp_path: Path) -> None:
     shown = plan(database, tmp_path, AFTER)
     assert "changed: audience 'buyers'" in shown.stdout
