@@ -74,4 +74,6 @@ def _inbound(state: bytes) -> dict[str, Any]:
         found["properties"] = record.properties
     if record.consent:
         found["consent"] = record.consent
+    if record.consent_terms:
+        found["consent_terms"] = msgspec.to_builtins(record.consent_terms)
     return found

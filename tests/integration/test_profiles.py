@@ -49,6 +49,11 @@ def test_a_person_is_shown_with_what_decided_by_every_identifier(roundtrip: Roun
         "newsletter": {"given": True, "by_default": True},
         "push": {"given": True, **said},
     }
+    token = {"Authorization": f"Bearer {roundtrip.ours.token}"}
+    path = f"/v1/profiles/anonymous_id:{anonymous}/timeline?before={shown['created'] + 1}"
+    [record] = roundtrip.http.get(path, headers=token).json()["records"]
+    terms = {"jurisdiction": "gdpr", "document": "2026-01"}
+    assert record["said"]["consent_terms"] == {"ads": terms, "push": terms}
     assert shown["memberships"].keys() == {"buyers", "consenting"}
     assert shown["memberships"]["buyers"]["position"] == shown["latest"]
     assert shown["latest"] <= shown["position"]
