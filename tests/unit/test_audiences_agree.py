@@ -1,5 +1,5 @@
 """One definition, one answer, whoever comes to it: the stream, whenever the audience was declared; the lake in bulk; a
-rebuild; and the meaning as it is written. People merge and are unmerged meanwhile."""
+rebuild; and the meaning as it is written. People merge and are unmerged meanwhile, by whatever identity strategy."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ _PROPERTIES = st.sampled_from([{}, {"k": "x"}, {"k": "y", "n": 1}, {"k": "x", "n
 _TRAITS = st.sampled_from([{}, {"plan": "pro"}, {"plan": "free"}, {"age": 17}, {"age": 18, "plan": None}])
 _CONSENT = st.sampled_from([{}, {"push": True}, {"push": False}])
 
+#: How people are told apart.
+_TOLD_APART = st.sampled_from([{}, {}, {"login": "begins_anew"}, {"match": "best"}])
+
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Inbound]:
@@ -53,7 +56,7 @@ def logs(draw: st.DrawFn) -> list[Inbound]:
 
 # In two parts, as two processors then draw side by side.
 @pytest.mark.parametrize("part", [1, 2])
-@given(definitions(), logs(), MOMENTS, st.integers(0, 12), CUTS)
+@given(definitions(), logs(), MOMENTS, st.integers(0, 12), CUTS, _TOLD_APART)
 @examples(40)
 def test_stream_bulk_rebuild_and_meaning_agree(
     part: int,
@@ -62,11 +65,13 @@ def test_stream_bulk_rebuild_and_meaning_agree(
     later: int,
     declared: int,
     cuts: list[tuple[int, int, int, int]],
+    told_apart: dict[str, str],
 ) -> None:
     now = records[-1].recorded_at + later
     several = [*records, Inbound(len(records) + 1, now, None)]
     # The audience is declared in the middle of it all, or from the start.
-    changes = [(declared % len(several), ("audience", name, body)) for name, body in said.items()]
+    changes: list[tuple[int, Any]] = [(0, ("workspace", "w", {"identity": told_apart}))]
+    changes += [(declared % len(several), ("audience", name, body)) for name, body in said.items()]
     history = History(several, changes, cuts_of(records, cuts))
     live = history.in_order()
     stream: dict[str, set[str]] = {name: set() for name in said}
