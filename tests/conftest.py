@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     _keep_temporary_files_in_memory(config)
+    _compile_once(config)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     named = {(group, *one) for group, ones in project["entry-points"].items() for one in ones.items()}
     known = {(one.group, one.name, one.value) for one in distribution("roundtrip").entry_points}
@@ -50,6 +51,16 @@ def _keep_temporary_files_in_memory(config: pytest.Config) -> None:
         home.chmod(0o1777)
         os.environ["TMPDIR"] = tempfile.tempdir = str(home)
         config.add_cleanup(held.close)
+
+
+def _compile_once(config: pytest.Config) -> None:
+    """Where Python is told to keep no bytecode, every process that a test starts would compile all it imports, which
+    takes two seconds each. For this run they keep it aside, until it ends."""
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        aside = tempfile.TemporaryDirectory(prefix="roundtrip-bytecode-", ignore_cleanup_errors=True)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = aside.name
+        config.add_cleanup(aside.cleanup)
 
 
 _TEMPLATE = "roundtrip_template"
