@@ -221,10 +221,17 @@ def test_a_persons_own_records_folded_again_give_the_person(
     end = history.rows[-1].position
     told = [decode_unmerged(entry.state) for entry in memory.entries if entry.topic == UNMERGED]
     passed_on = {node for one in told for node in one.nobodys}
+    claims = [msgspec.json.decode(e.state) for e in memory.entries if e.topic == "identity.merge_refused"]
+    last = max((one.requested for one in told), default=0)
+    passed_on |= {one["identifier"] for one in claims if one["cause"] < last}
+    refused = {decode_refused(entry.state).requested for entry in memory.entries if entry.topic == REFUSED}
     for state in memory.profiles.values():
         profile = decode_profile(state)
         own = nodes(profile)
-        # What an unmerge has made nobody's, and is another's since, that one would have had from an earlier claim on.
+        # A request about two who were not one keeps them apart from then on, and folded again from the beginning.
+        if any(not refused.isdisjoint(others.values()) for others in profile.apart.values()):
+            continue
+        # What somebody was refused, or what was another's, and is theirs since an unmerge, they would have had before.
         if not passed_on.isdisjoint(own):
             continue
         again = PersonFold(Plans(history.changes), history.clock, end, own, profile.apart, {})
