@@ -15,6 +15,7 @@ from domain import awaiting, derived, identity
 from domain.audiences.evaluation import Event, Person
 from domain.channels import channels_of
 from domain.consent import consents_of
+from domain.echoes import came_through
 from domain.erasure import EraseRequest, Erasure, erase
 from domain.forwarding import Forwarding, Happening
 from domain.identity_rules import leader_of
@@ -141,7 +142,8 @@ class Fold:
             if listening or forwardings:
                 body = _body(record.body)
                 properties = dig(body, record.properties_at) | record.properties
-                happening = Happening(record.feed, name, occurred_at, properties)
+                through = came_through(profile, self.plan.answered.get(record.feed, ()))
+                happening = Happening(record.feed, name, occurred_at, properties, through)
             if listening:
                 names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
         data_changed = bool(touched) or (body is not None and name in self.telling.traits.events)

@@ -20,6 +20,8 @@ from domain.secret_ref import Model
 
 #: Every event, whatever its name.
 EVERY: Final = "*"
+#: Of an event that has gone through the connection already.
+ECHO: Final = "it came of what this connection sent, and would go round"
 
 
 class ForwardedEvent(Model):
@@ -41,12 +43,14 @@ Properties = dict[str, Path] | Literal["all"]
 
 
 class Happening(NamedTuple):
-    """An event as it came: by which feed, its name, when (microseconds), and its properties."""
+    """An event as it came: by which feed, its name, when (microseconds), its properties, and the connections that it
+    `came_through`."""
 
     feed: str
     name: str
     occurred_at: int
     properties: Mapping[str, Any]
+    came_through: frozenset[str] = frozenset()
 
 
 class Forwarding(NamedTuple):
@@ -105,6 +109,8 @@ def forward(
     profile: Profile, forwarding: Forwarding, happening: Happening, traits: Mapping[str, Any] = {}
 ) -> Routed | Withheld:
     """What is sent of an event that the connection listens to, or why it is not. Changes nothing."""
+    if forwarding.destination.connection in happening.came_through:
+        return Withheld(forwarding.destination, ECHO)
     found = told_of(profile, forwarding, traits)
     if isinstance(found, Withheld):
         return found

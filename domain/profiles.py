@@ -51,7 +51,7 @@ class Profile(msgspec.Struct, array_like=True):
     `apart` says of a node of the person's which others it was unmerged from, and where. `reached` says of channels how
     the person was reached by them. `unsaid` holds per connection what its destination knows of somebody who has become
     this person, and what the connection's next run takes back. `awaiting` holds per connection events that wait for an
-    identifier.
+    identifier. `ways` says per connection through which others events that it sent had come.
     A profile is owned by the pipeline's step, which changes it in place.
     """
 
@@ -71,6 +71,7 @@ class Profile(msgspec.Struct, array_like=True):
     reached: dict[str, Reached] = {}
     unsaid: dict[str, list[dict[str, Any]]] = {}
     awaiting: dict[str, list[Awaiting]] = {}
+    ways: dict[str, list[str]] = {}
 
     def value(self, attribute: str) -> Any:
         """An attribute's value, `None` where it has none."""
@@ -231,6 +232,8 @@ def merge(a: Profile, b: Profile, compiled: CompiledAudiences) -> Profile:
         leave_unsaid(elder, connection, *several)
     for connection, waiting in younger.awaiting.items():
         elder.awaiting[connection] = merge_awaiting(elder.awaiting.get(connection, ()), waiting)
+    for connection, through in younger.ways.items():
+        elder.ways[connection] = sorted({*elder.ways.get(connection, ()), *through})
     elder.conditions = compiled.merge(elder.conditions, younger.conditions)
     elder.latest = max(elder.latest, younger.latest)
     return elder

@@ -21,7 +21,8 @@ from domain.routing import Destination
 class Plan(NamedTuple):
     """What the workspace declares, ready for use: the audiences, each feed's priority, the
     destinations of each audience, the rules that identities are resolved by, who hears of events, the connections
-    whose fields each feed brings back, and the channels that connections share."""
+    whose fields each feed brings back, the channels that connections share, and of each feed the connections that it
+    brings engagement back of."""
 
     audiences: CompiledAudiences
     priorities: Mapping[str, int]
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
     forwardings: Forwardings = Forwardings()
     pairs: Mapping[str, tuple[Pair, ...]] = {}
     channels: Mapping[str, Channel] = {}
+    answered: Mapping[str, tuple[str, ...]] = {}
 
     def destination(self, connection: str) -> Destination | None:
         """Where a connection goes, `None` for one that is not declared."""

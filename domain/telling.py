@@ -17,6 +17,7 @@ from domain.channels import (
     note_outcome,
     timer_of,
 )
+from domain.echoes import note_way
 from domain.forwarding import Forwarding, Happening, chosen, forward, told_of
 from domain.profiles import Profile
 from domain.quiet import QuietHours, quiet_until
@@ -79,6 +80,8 @@ class Telling:
         decision = forward(
             profile, forwarding, happening, self.traits.values(forwarding.destination, profile, now)
         )
+        if not isinstance(decision, Withheld) or (decision.identifier and forwarding.patience):
+            note_way(profile, forwarding.destination.connection, happening.came_through)
         if not isinstance(decision, Withheld):
             self._pass_on(profile, decision, now, cause)
         elif decision.identifier and forwarding.patience:

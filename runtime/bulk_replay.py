@@ -21,6 +21,7 @@ from adapters.quarantine import left_out
 from domain.batches import Batches
 from domain.coalescing import Other, superseding
 from domain.derived import event_name, outbound
+from domain.echoes import came_through
 from domain.forwarding import EVERY, Forwarding, Happening, forward
 from domain.history import anchor
 from domain.outbound import Outbound
@@ -165,7 +166,8 @@ def _events(
             passed[NOBODY] += 1
             continue
         traits = plan.audiences.values(destination.traits, profile.conditions, replay.at)
-        decision = forward(profile, forwarding, happening, traits)
+        through = came_through(profile, plan.answered.get(happening.feed, ()))
+        decision = forward(profile, forwarding, happening._replace(came_through=through), traits)
         if not isinstance(decision, Routed):
             passed[decision.reason] += 1
             continue

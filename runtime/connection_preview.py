@@ -19,6 +19,7 @@ from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
 from domain.channels import Reached, why_not_now
 from domain.derived import event_name, outbound
+from domain.echoes import came_through
 from domain.forwarding import Happening, forward
 from domain.mendable import Mendable
 from domain.outbound import Outbound
@@ -121,9 +122,10 @@ def _event(
     profile = next(profiles[graph[node]] for i in understood.identifiers if (node := node_id(i)) in graph)
     properties = dig(msgspec.json.decode(record.body), record.properties_at) | record.properties
     at = min(record.occurred_at, row.recorded_at)
-    happening = Happening(record.feed, event_name(record), at, properties)
     declared = workspace.connections[name]
     plan = plan_of(workspace)
+    through = came_through(profile, plan.answered.get(record.feed, ()))
+    happening = Happening(record.feed, event_name(record), at, properties, through)
     forwarding = plan.forwardings.by(name)
     assert forwarding is not None
     if record.type not in ("track", "page", "screen") or not forwarding.listens_to(happening):

@@ -26,7 +26,7 @@ from domain.settling import STREAM, applied_entry
 from domain.state import Plan
 from domain.workspace import Connection, Workspace
 from runtime.identity_rules import rules_of as rules_of
-from runtime.pairing import pairs_of
+from runtime.pairing import answered_of, pairs_of
 
 #: The changes that a connection of each mode has no use for, whatever its connector takes.
 _UNUSED: Final[Mapping[Mode, frozenset[Change]]] = {
@@ -187,6 +187,7 @@ def plan_of(workspace: Workspace | None) -> Plan:
         Forwardings(tuple(forwardings)),
         pairs,
         workspace.channels,
+        answered_of(workspace),
     )
 
 

@@ -23,6 +23,16 @@ def pairs_of(workspace: Workspace | None) -> dict[str, tuple[Pair, ...]]:
     return {feed: tuple(pairs.values()) for feed, pairs in found.items()}
 
 
+def answered_of(workspace: Workspace) -> dict[str, tuple[str, ...]]:
+    """Feed → the connections that it may bring engagement back of: those whose connector pairs with its format."""
+    formats = {name: connector(one.connector).feeds for name, one in workspace.connections.items()}
+    found = {
+        feed: tuple(name for name, those in formats.items() if declared.format in those)
+        for feed, declared in workspace.feeds.items()
+    }
+    return {feed: connections for feed, connections in found.items() if connections}
+
+
 def campaigns_of(workspace: Workspace | None) -> dict[str, str]:
     """Connection → the campaign that its settings name; one that the environment has to fill in is not known here."""
     found: dict[str, str] = {}
