@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.projections.definitions import DefinitionChange, workspace_of
-from domain.identity_rules import Rules
+from domain.identity_rules import Rules, entry_for
 from domain.profiles import encode_profile
-from domain.records import Identifier, Row, derive_id, entry_of, node_id
+from domain.records import Identifier, Row, derive_id, node_id
 from domain.runs import RUN, Run, decode_run, run_entry
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Inbound, Plan
@@ -178,7 +178,7 @@ class History:
                 Row(position, derive_id(str(position)), 1, "clock.tick", None, row.recorded_at, b"")
             )
         else:
-            entry = entry_of(row.record)
+            entry = entry_for(row.record)
             self.inbound[position] = self.inbound[position]._replace(subject=entry.subject)
             self.rows.append(Row(position, *entry[:4], row.recorded_at, entry.state))
 
