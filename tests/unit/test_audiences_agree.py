@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.history import AttributeRow, ConsentRow, HappenedRow, HistoryRow, anchor, history_of
-from domain.identity_rules import DEFAULT_RULES
+from domain.identity_rules import DEFAULT_RULES, entry_for
 from domain.state import Inbound
 from tests.examples import examples
 from tests.unit.lake_tables import values
@@ -69,10 +69,11 @@ def test_stream_bulk_rebuild_and_meaning_agree(
 ) -> None:
     now = records[-1].recorded_at + later
     several = [*records, Inbound(len(records) + 1, now, None)]
+    # Rows are led as the door leads them: by whom a record says first that it is about.
     # The audience is declared in the middle of it all, or from the start.
     changes: list[tuple[int, Any]] = [(0, ("workspace", "w", {"identity": told_apart}))]
     changes += [(declared % len(several), ("audience", name, body)) for name, body in said.items()]
-    history = History(several, changes, cuts_of(records, cuts))
+    history = History(several, changes, cuts_of(records, cuts), entry_for)
     live = history.in_order()
     stream: dict[str, set[str]] = {name: set() for name in said}
     for audience, profile in live.memberships:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.projections.definitions import DefinitionChange, workspace_of
-from domain.identity_rules import Rules, entry_for
+from domain.identity_rules import Rules
 from domain.profiles import encode_profile
-from domain.records import Identifier, Row, derive_id, node_id
+from domain.records import Entry, Identifier, Record, Row, derive_id, entry_of, node_id
 from domain.runs import RUN, Run, decode_run, run_entry
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Inbound, Plan
@@ -119,8 +119,13 @@ class History:
     """A log as it is read: records, ticks and definitions, from position 1 on."""
 
     def __init__(
-        self, records: list[Inbound], changes: list[tuple[int, Any]], cuts: Sequence[Cut] = ()
+        self,
+        records: list[Inbound],
+        changes: list[tuple[int, Any]],
+        cuts: Sequence[Cut] = (),
+        row_of: Callable[[Record], Entry] = entry_of,
     ) -> None:
+        self._row_of = row_of
         self.rows: list[Row] = []
         self.changes: list[DefinitionChange] = []
         self.inbound: dict[int, Inbound] = {}
@@ -178,7 +183,7 @@ class History:
                 Row(position, derive_id(str(position)), 1, "clock.tick", None, row.recorded_at, b"")
             )
         else:
-            entry = entry_for(row.record)
+            entry = self._row_of(row.record)
             self.inbound[position] = self.inbound[position]._replace(subject=entry.subject)
             self.rows.append(Row(position, *entry[:4], row.recorded_at, entry.state))
 
