@@ -52,6 +52,8 @@ Login = Literal["joins", "begins_anew"]
 #: Which profile a record is about where its identifiers lead to several that cannot be one: that of the identifier
 #: with the lowest priority number, or that to which the most of them lead.
 Match = Literal["priority", "best"]
+#: Whose a record is that comes without a user from a device that several have used.
+SharedDevice = Literal["first_user", "most_recent_user"]
 #: Verdicts kept in memory before they are looked up anew.
 _REMEMBERED: Final = 100_000
 
@@ -65,9 +67,11 @@ class Rules:
         blocked: Iterable[str] = (),
         login: Login = "joins",
         match: Match = "priority",
+        shared_device: SharedDevice = "first_user",
     ) -> None:
         self.login = login
         self.match = match
+        self.most_recent_user = shared_device == "most_recent_user"
         self._kinds = {**KINDS, **kinds}
         self._custom = frozenset(kinds) - frozenset(KINDS)
         self._blocked = BLOCKED | {value.strip().casefold() for value in blocked}

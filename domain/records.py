@@ -44,7 +44,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     joined by dots (`"context.traits"`), empty where it has none. `properties` and `traits` hold values that a feed
     had to translate from the vendor's words into ours; they win over those in the body. `consent` maps a
     purpose to given or refused, `consent_terms` to what that was said under. `violations` is what a tracking plan has
-    against a record that it lets pass: a pointer and a schema's keyword each.
+    against a record that it lets pass: a pointer and a schema's keyword each. `presumed` says that the source did not
+    say the first identifier: it is of whoever was last known on the device (`domain.shared_devices`).
     """
 
     feed: str
@@ -61,6 +62,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     consent: dict[str, bool] = {}
     consent_terms: dict[str, ConsentTerms] = {}
     violations: tuple[str, ...] = ()
+    presumed: bool = False
 
 
 class Entry(NamedTuple):

@@ -143,7 +143,7 @@ def run_import(
             if under_way is not None:
                 progress = under_way.result()
                 report(progress)
-            under_way = thread.submit(_commit, engine, progress, batch, rejected)
+            under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
         if under_way is not None:
             progress = under_way.result()
         done = progress._replace(done=True)
@@ -173,12 +173,12 @@ def rejected_file(name: str) -> Path:
     return place.with_name(place.name + ".rejected.ndjson")
 
 
-def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside) -> Progress:
+def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules) -> Progress:
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)
-        appended = append(connection, batch.entries).appended
+        appended = append(connection, batch.entries, rules=rules).appended
         new = sum(one.new for one in appended)
         progress = before._replace(
             number=batch.number,

@@ -29,6 +29,7 @@ from adapters.log.append import Appended, append
 from adapters.log.read import read_positions
 from adapters.quarantine import Quarantined, put_aside
 from adapters.warehouse import WarehouseError, cursor_text, cursor_value, query
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.imports import Import
 from domain.imports import Query as Declared
 from domain.records import Entry, Record, derive_id, record_of
@@ -60,13 +61,15 @@ class Counts(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A query that is run: its import's name and definition, where its warehouse is, and the feeds' plans."""
+    """A query that is run: its import's name and definition, where its warehouse is, the feeds' plans, and the identity
+    rules."""
 
     name: str
     declared: Import
     mapping: TableMapping
     url: str
     plans: Plans
+    rules: Rules = DEFAULT_RULES
 
 
 def run_query(engine: Engine, source: Source, run: Run) -> Counts:
@@ -258,12 +261,12 @@ def _append(
     further: Sequence[Entry],
 ) -> list[Appended]:
     """Where the records stand, then what was refused, then `further` entries."""
-    admitted = admit(source.plans, list(records.values()), run.started_at)
+    admitted = admit(source.plans, list(records.values()), run.started_at, source.rules)
     aside = [_quarantined(source, one, run) for one in refused]
     for item in (*admitted.aside, *aside):
         put_aside(connection, item)
     told = [told_of(item) for item in aside]
-    return append(connection, [*admitted.entries, *told, *further]).appended
+    return append(connection, [*admitted.entries, *told, *further], rules=source.rules).appended
 
 
 def _quarantined(source: Source, row: Rejected, run: Run) -> Quarantined:
