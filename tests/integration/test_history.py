@@ -89,7 +89,7 @@ def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
                     properties_at="properties" if kind == "track" else "",
                     traits_at="traits" if kind == "identify" else "",
                     consent={"push": draw.random() < 0.6} if draw.random() < 0.1 else {},
-                    consent_terms={"push": ConsentTerms(jurisdiction="gdpr", document=draw.choice("ab"))},
+                    consent_terms={"push": ConsentTerms(jurisdiction="gdpr", document="ab"[number % 2])},
                 )
             ),
         )
