@@ -95,7 +95,8 @@ class Row(NamedTuple):
         return not self.state and self.subject is not None
 
 
-_NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")
+#: What the ids are derived in.
+NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")
 
 
 def derive_id(*parts: str) -> str:
@@ -103,7 +104,7 @@ def derive_id(*parts: str) -> str:
 
     The parts are joined with U+001F, which no name, kind or message id may contain.
     """
-    digest = hashlib.sha1(_NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1(NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
     h = digest[:16].hex()
     variant = "89ab"[int(h[16], 16) & 3]
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"
