@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from domain import awaiting, derived, identity
-from domain.audiences.evaluation import Event, Person
+from domain.audiences.evaluation import Event
 from domain.channels import channels_of
 from domain.consent import consents_of
 from domain.echoes import came_through
@@ -26,6 +26,7 @@ from domain.profiles import (
     Membership,
     Profile,
     add_identifiers,
+    as_person,
     keep_apart,
     leave_unsaid,
     merge,
@@ -328,31 +329,24 @@ class Fold:
     def _evaluate(self, profile: Profile, names: Iterable[str], now: int, cause: int) -> list[str]:
         """Looks at these audiences in dependency order; those that the person entered or left."""
         compiled = self.plan.audiences
-        wanted = set(names)
         changed: list[str] = []
-        person = Person(
-            profile.conditions,
-            {name: attribute.value for name, attribute in profile.attributes.items()},
-            {purpose: consent.given for purpose, consent in profile.consent.items()},
-            profile.memberships,
-            profile.id,
-        )
-        for audience in compiled.in_order(wanted):
+        person = as_person(profile)
+        for audience in compiled.in_order(names):
             verdict = compiled.evaluate(audience, person, now)
             if verdict.due is None:
                 profile.dues.pop(audience, None)
             else:
                 profile.dues[audience] = verdict.due
-            if verdict.member == (audience in profile.memberships):
+            if verdict.holds == (audience in profile.memberships):
                 continue
-            membership = Membership(cause, now) if verdict.member else None
+            membership = Membership(cause, now) if verdict.holds else None
             if membership is not None:
                 profile.memberships[audience] = membership
             else:
                 del profile.memberships[audience]
             changed.append(audience)
             self.memberships.append(MembershipChange(audience, profile.id, membership))
-            entry = derived.membership(audience, profile.id, verdict.member, now, cause, verdict.because)
+            entry = derived.membership(audience, profile.id, verdict.holds, now, cause, verdict.because)
             self.derived.append((cause, entry))
         return changed
 

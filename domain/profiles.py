@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from domain.audiences.evaluation import CompiledAudiences
+from domain.audiences.evaluation import CompiledAudiences, Person
 from domain.awaiting import Awaiting, merge_awaiting
 from domain.channels import Reached, merge_reached
 from domain.consent import Consent, Policies
@@ -185,6 +185,17 @@ def consent_to(profile: Profile, purpose: str, policies: Policies) -> bool | Non
         return said.given
     known = {name: profile.value(name) for name in policies.attributes(purpose) if name in profile.attributes}
     return policies.by_default(purpose, known)
+
+
+def as_person(profile: Profile) -> Person:
+    """The person as audiences ask about them."""
+    return Person(
+        profile.conditions,
+        {name: attribute.value for name, attribute in profile.attributes.items()},
+        {purpose: consent.given for purpose, consent in profile.consent.items()},
+        profile.memberships,
+        profile.id,
+    )
 
 
 def nodes(profile: Profile) -> list[str]:

@@ -12,11 +12,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from domain import derived
-from domain.audiences.evaluation import Person
 from domain.channels import reached_apart
 from domain.fold import Fold
 from domain.identifiers import KINDS
-from domain.profiles import Profile, keep_apart, nodes
+from domain.profiles import Profile, as_person, keep_apart, nodes
 from domain.records import Entry, Identifier, node_id
 from domain.routing import Destination, Routed, route
 from domain.state import MembershipChange, State
@@ -164,13 +163,7 @@ def _tell_memberships(fold: Fold, half: Profile, before: Mapping[str, object], p
         fold.memberships.append(MembershipChange(audience, half.id, None))
         left = derived.membership(audience, half.id, False, at, position, ())
         fold.derived.append((position, left))
-    person = Person(
-        half.conditions,
-        {name: attribute.value for name, attribute in half.attributes.items()},
-        {purpose: consent.given for purpose, consent in half.consent.items()},
-        half.memberships,
-        half.id,
-    )
+    person = as_person(half)
     for audience in compiled.in_order(half.memberships):
         if before.get(audience) != half.memberships[audience]:
             fold.memberships.append(MembershipChange(audience, half.id, half.memberships[audience]))

@@ -36,8 +36,7 @@ def read_parquet(stream: BinaryIO) -> Iterator[Block]:
 
 def block_of(first: int, batch: Any) -> Block:
     """A record batch of Arrow's, its rows numbered from `first` on. Raises `FileError`."""
-    columns = {name: _cells(name, batch[name]) for name in batch.schema.names}
-    return Block.of_columns(range(first, first + batch.num_rows), columns)
+    return Block.of_columns(first, {name: _cells(name, batch[name]) for name in batch.schema.names})
 
 
 def _parts(batch: Any) -> Iterator[Any]:

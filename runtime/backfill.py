@@ -21,7 +21,7 @@ from adapters.history.tables import History
 from adapters.projections.people import load_all_gone
 from domain.audiences.evaluation import OwnLeaf
 from domain.audiences.flat import unflattened
-from domain.audiences.occurrences import Event
+from domain.audiences.occurrences import Event, remember
 from domain.profiles import Profile
 
 #: What goes wrong with a lake. Then the log is read.
@@ -76,13 +76,7 @@ class LakeBackfill:
                 conditions = profiles[profile].conditions
                 event = Event(name, occurred_at, position, _properties(paths, values))
                 for leaf in listening[name]:
-                    state = conditions.get(leaf.id)
-                    if state is None:
-                        state = leaf.empty()
-                        if leaf.fold(state, event):
-                            conditions[leaf.id] = state
-                    else:
-                        leaf.fold(state, event)
+                    remember(conditions, leaf, event)
         return True
 
     def close(self) -> None:

@@ -3,19 +3,16 @@ read off it at any log time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from domain.audiences.conditions import Compiler, Conditions, Evaluate, Leaf, OwnLeaf, Person, leaf_of
 from domain.audiences.definition import (
-    AllOf,
-    AnyOf,
     AttributeCondition,
     Audience,
     Condition,
     ConsentCondition,
-    InAudience,
     InSplit,
-    Not,
     TraitCondition,
     conditions_of,
     dependency_order,
@@ -23,46 +20,12 @@ from domain.audiences.definition import (
     validate_audiences,
 )
 from domain.audiences.events import EventCondition, EventCount, EventSum, FirstOrLast, Sequence
-from domain.audiences.leaves import CountLeaf, EventLeaf, FirstOrLastLeaf, SumLeaf
-from domain.audiences.matching import matcher, value_at
-from domain.audiences.occurrences import REASONS, Event, Finding
-from domain.audiences.sequences import SequenceLeaf
-from domain.audiences.splits import in_share
+from domain.audiences.occurrences import Event, Finding, remember
 from domain.consent import NO_POLICIES, Policies
 from domain.traits.definition import Trait
 from domain.traits.leaf import TraitLeaf
 
-__all__ = ["CompiledAudiences", "Conditions", "Event", "Person", "Verdict", "compile_audiences"]
-
-#: One person's state, by the id of the condition's meaning: equal conditions of several audiences share it.
-Conditions = dict[str, Any]
-
-
-class Person(NamedTuple):
-    """What an audience may ask about. `consent` is what the person has said."""
-
-    conditions: Conditions
-    attributes: Mapping[str, Any]
-    consent: Mapping[str, bool]
-    memberships: Container[str]
-    id: str = ""
-
-
-class Verdict(NamedTuple):
-    """Whether a person belongs, the earliest log time (µs) at which that, or a part of it, may change with
-    no further event, and the log positions of some of the records that make it so."""
-
-    member: bool
-    due: int | None
-    because: tuple[int, ...]
-
-
-#: The conditions about events, which are audiences' own.
-OwnLeaf = EventLeaf | SequenceLeaf
-Leaf = OwnLeaf | TraitLeaf
-_Evaluate = Callable[[Person, int], Finding]
-_TRUE = Finding(True, None, ())
-_FALSE = Finding(False, None, ())
+__all__ = ["CompiledAudiences", "Conditions", "Event", "Leaf", "OwnLeaf", "Person", "compile_audiences"]
 
 
 class CompiledAudiences:
@@ -80,7 +43,8 @@ class CompiledAudiences:
         self._rank = {name: rank for rank, name in enumerate(self.names)}
         self.traits: Mapping[str, TraitLeaf] = {name: TraitLeaf(traits[name]) for name in sorted(traits)}
         self._leaves: dict[str, Leaf] = {leaf.id: leaf for leaf in self.traits.values()}
-        self._evaluate: dict[str, _Evaluate] = {}
+        self._compiler = Compiler(self.traits, policies)
+        self._evaluate: dict[str, Evaluate] = {}
         self._dependants = _dependants(audiences, self.names)
         self._split: set[str] = set()
         by_leaf: dict[str, set[str]] = {id: set() for id in self._leaves}
@@ -90,7 +54,9 @@ class CompiledAudiences:
             for condition in conditions_of(audiences[name].match):
                 match condition:
                     case EventCount() | EventSum() | FirstOrLast() | Sequence():
-                        by_leaf.setdefault(self._leaf(condition).id, set()).add(name)
+                        leaf = leaf_of(condition)
+                        self._leaves.setdefault(leaf.id, leaf)
+                        by_leaf.setdefault(leaf.id, set()).add(name)
                     case AttributeCondition():
                         for part in {condition.attribute, condition.attribute.split(".")[0]}:
                             by_attribute.setdefault(part, set()).add(name)
@@ -102,16 +68,16 @@ class CompiledAudiences:
                             by_attribute.setdefault(part, set()).add(name)
                     case InSplit():
                         self._split.add(name)
-            self._evaluate[name] = self._compile_audience(audiences[name])
+            self._evaluate[name] = self._compiler.audience(audiences[name])
         #: The audiences that ask for consent by themselves.
         self.asking_consent = frozenset().union(*by_consent.values())
         self._by_attribute = {key: self._with_dependants(names) for key, names in by_attribute.items()}
         self._by_consent = {key: self._with_dependants(names) for key, names in by_consent.items()}
         self._by_event: dict[str, list[tuple[Leaf, tuple[str, ...]]]] = {}
-        for leaf in self._leaves.values():
-            touched = self._with_dependants(by_leaf[leaf.id])
-            for event in leaf.names:
-                self._by_event.setdefault(event, []).append((leaf, touched))
+        for id, each in self._leaves.items():
+            touched = self._with_dependants(by_leaf[id])
+            for event in each.names:
+                self._by_event.setdefault(event, []).append((each, touched))
         self._asked_by = by_leaf
         self.open_to_strangers = self._open_to_strangers()
 
@@ -119,23 +85,14 @@ class CompiledAudiences:
         """Whether any audience or trait asks about events of this name."""
         return event in self._by_event
 
-    def fold(self, conditions: Conditions, event: Event) -> tuple[str, ...]:
-        """Folds an event into the state, in place; the audiences whose verdict may have changed by it, in
-        dependency order."""
-        listening = self._by_event.get(event.name)
-        if listening is None:
-            return ()
-        touched: tuple[str, ...] = ()
-        for leaf, names in listening:
-            state = conditions.get(leaf.id)
-            if state is None:
-                state = leaf.empty()
-                if leaf.fold(state, event):
-                    conditions[leaf.id] = state
-                    touched = (*touched, *names)
-            elif leaf.fold(state, event):
-                touched = (*touched, *names)
-        return self.in_order(touched) if touched and len(listening) > 1 else touched
+    def fold(self, conditions: Conditions, event: Event) -> list[str]:
+        """Folds an event into the state, in place; the audiences whose verdict may have changed by it, or when that
+        falls due, some of them more than once."""
+        touched: list[str] = []
+        for leaf, names in self._by_event.get(event.name, ()):
+            if remember(conditions, leaf, event):
+                touched += names
+        return touched
 
     @property
     def leaves(self) -> Mapping[str, Leaf]:
@@ -188,23 +145,22 @@ class CompiledAudiences:
                 merged[id] = of_a if of_a is not None else of_b
         return merged
 
-    def evaluate(self, audience: str, person: Person, now: int) -> Verdict:
-        """Whether the person belongs at this log time. The person's memberships of audiences that this one
-        refers to must be up to date."""
-        return Verdict(*self._evaluate[audience](person, now))
+    def evaluate(self, audience: str, person: Person, now: int) -> Finding:
+        """Whether the person belongs at this log time, until when that may stay so, and why. The person's memberships
+        of audiences that this one refers to must be up to date."""
+        return self._evaluate[audience](person, now)
 
     def consent(self, purpose: str, person: Person) -> bool | None:
         """What the person has said to a purpose or, where that is nothing, what holds by default."""
-        said = person.consent.get(purpose)
-        return said if said is not None else self.policies.by_default(purpose, person.attributes)
+        return self._compiler.consent(purpose, person)
 
     def find(self, condition: Condition, person: Person, now: int) -> Finding:
         """What one condition of a definition comes to, by itself."""
-        return self._compile(condition)(person, now)
+        return self._compiler.condition(condition)(person, now)
 
     def memory_of(self, condition: EventCondition, person: Person) -> Any:
         """What is remembered of a person for a condition about events; `None` where that is nothing."""
-        return person.conditions.get(_leaf_of(condition).id)
+        return person.conditions.get(leaf_of(condition).id)
 
     def touched_by_attributes(self, names: Iterable[str]) -> tuple[str, ...]:
         """The audiences whose verdict may change when these attributes do."""
@@ -220,56 +176,20 @@ class CompiledAudiences:
 
     def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
         """These audiences in dependency order, each once."""
-        return tuple(sorted(set(names) & self._rank.keys(), key=self._rank.__getitem__))
+        return tuple(sorted(self._rank.keys() & names, key=self._rank.__getitem__))
 
     def _with_dependants(self, names: Iterable[str]) -> tuple[str, ...]:
         known = set(names)
         return self.in_order(known.union(*(self._dependants[name] for name in known)))
-
-    def _leaf(self, condition: EventCondition) -> EventLeaf | SequenceLeaf:
-        leaf = _leaf_of(condition)
-        self._leaves.setdefault(leaf.id, leaf)
-        return leaf
 
     def _open_to_strangers(self) -> tuple[str, ...]:
         """The audiences that somebody may belong to of whom nothing is known but the id."""
         nobody: set[str] = set()
         stranger = Person({}, {}, {}, nobody)
         for name in self.names:
-            if self.evaluate(name, stranger, 0).member:
+            if self.evaluate(name, stranger, 0).holds:
                 nobody.add(name)
         return self._with_dependants(nobody | self._split)
-
-    def _compile_audience(self, audience: Audience) -> _Evaluate:
-        match = self._compile(audience.match)
-        if not audience.exclude:
-            return match
-        return _all([match, *(_not(_in_audience(name)) for name in audience.exclude)])
-
-    def _compile(self, condition: Condition) -> _Evaluate:
-        match condition:
-            case EventCount() | EventSum() | FirstOrLast() | Sequence():
-                leaf = self._leaf(condition)
-                return lambda person, now: leaf.find(person.conditions.get(leaf.id), now)
-            case AttributeCondition():
-                path, holds = condition.attribute, matcher(condition)
-                return lambda person, now: _TRUE if holds(value_at(person.attributes, path)) else _FALSE
-            case TraitCondition():
-                return _trait(condition, self.traits[condition.trait])
-            case ConsentCondition():
-                purpose, wanted = condition.consent, condition.is_ == "given"
-                return lambda person, now: _TRUE if self.consent(purpose, person) is wanted else _FALSE
-            case InAudience():
-                return _in_audience(condition.in_audience)
-            case InSplit():
-                split, (low, high) = condition.split, condition.share
-                return lambda person, now: _TRUE if in_share(split, person.id, low, high) else _FALSE
-            case AllOf():
-                return _all([self._compile(each) for each in condition.all_])
-            case AnyOf():
-                return _any([self._compile(each) for each in condition.any_])
-            case Not():
-                return _not(self._compile(condition.not_))
 
 
 def compile_audiences(
@@ -287,68 +207,3 @@ def _dependants(audiences: Mapping[str, Audience], names: tuple[str, ...]) -> di
         for referred in references_of(audiences[name]):
             dependants[referred] |= {name} | dependants[name]
     return dependants
-
-
-def _trait(condition: TraitCondition, leaf: TraitLeaf) -> _Evaluate:
-    holds = matcher(condition)
-    operands = (each for operand in condition.operations.values() for each in _several(operand))
-    days = [each for each in operands if isinstance(each, (int, float)) and not isinstance(each, bool)]
-
-    def evaluate(person: Person, now: int) -> Finding:
-        state = person.conditions.get(leaf.id)
-        found = holds(leaf.value(state, now))
-        return Finding(found, leaf.due(state, now, days), leaf.because(state, now) if found else ())
-
-    return evaluate
-
-
-def _several(operand: Any) -> list[Any]:
-    return operand if isinstance(operand, list) else [operand]
-
-
-def _leaf_of(condition: EventCondition) -> EventLeaf | SequenceLeaf:
-    match condition:
-        case EventCount():
-            return CountLeaf(condition)
-        case EventSum():
-            return SumLeaf(condition)
-        case FirstOrLast():
-            return FirstOrLastLeaf(condition)
-        case Sequence():
-            return SequenceLeaf(condition)
-
-
-def _in_audience(audience: str) -> _Evaluate:
-    return lambda person, now: _TRUE if audience in person.memberships else _FALSE
-
-
-def _soonest(findings: list[Finding]) -> int | None:
-    return min((finding.due for finding in findings if finding.due is not None), default=None)
-
-
-def _all(parts: list[_Evaluate]) -> _Evaluate:
-    def evaluate(person: Person, now: int) -> Finding:
-        findings = [part(person, now) for part in parts]
-        if not all(finding.holds for finding in findings):
-            return Finding(False, _soonest(findings), ())
-        because = tuple(position for finding in findings for position in finding.because)
-        return Finding(True, _soonest(findings), because[:REASONS])
-
-    return evaluate
-
-
-def _any(parts: list[_Evaluate]) -> _Evaluate:
-    def evaluate(person: Person, now: int) -> Finding:
-        findings = [part(person, now) for part in parts]
-        reason = next((finding.because for finding in findings if finding.holds), None)
-        return Finding(reason is not None, _soonest(findings), reason or ())
-
-    return evaluate
-
-
-def _not(part: _Evaluate) -> _Evaluate:
-    def evaluate(person: Person, now: int) -> Finding:
-        holds, due, _ = part(person, now)
-        return Finding(not holds, due, ())
-
-    return evaluate

@@ -148,7 +148,7 @@ def _events(condition: EventCondition, compiled: CompiledAudiences, person: Pers
         case EventCount():
             text, value, change = _count(condition, held, found, now)
         case EventSum():
-            inside = [each for each in held or () if condition.window.holds(each[0], now)]
+            inside = condition.window.inside(held or [], now)
             total = sum(each[2] for each in inside) / 1_000_000
             wanted = " and ".join(f"{word} {amount:g}" for word, amount in condition.operations.items())
             text = f"sum of '{condition.sum}' of '{condition.event}'{_when(condition)} {_words(wanted)}"
@@ -169,7 +169,7 @@ def _events(condition: EventCondition, compiled: CompiledAudiences, person: Pers
 
 
 def _count(condition: EventCount, held: Any, found: Finding, now: int) -> tuple[str, str, str]:
-    count = sum(1 for each in held or () if condition.window.holds(each[0], now))
+    count = len(condition.window.inside(held or [], now))
     least, most = condition.bounds
     bounds = f"exactly {least}" if least == most else f"at least {least}" if least else ""
     if most is not None and least != most:

@@ -9,7 +9,16 @@ from typing import Final
 
 from domain.audiences.events import MOST_COUNTED, SUM_LIMIT, EventCount, EventSum, FirstOrLast
 from domain.audiences.matching import OPERATORS, properties_matcher, value_at
-from domain.audiences.occurrences import REASONS, Event, Finding, Occurrence, insert, meaning_id, union
+from domain.audiences.occurrences import (
+    NOT_FOUND,
+    REASONS,
+    Event,
+    Finding,
+    Occurrence,
+    insert,
+    meaning_id,
+    union,
+)
 
 _MICRO: Final = 1_000_000
 
@@ -32,9 +41,10 @@ class CountLeaf:
         self._matches = properties_matcher(condition.where)
         self._window = condition.window
         self._least, self._most = condition.bounds
-        self._edges = [n for n in (self._least, None if self._most is None else self._most + 1) if n]
+        #: The counts at which it comes to hold or ceases to; no bounds are without one.
+        self._edges = sorted(n for n in (self._least, None if self._most is None else self._most + 1) if n)
         sliding = self._window.within is not None and self._window.before is not None
-        self._limit = MOST_COUNTED if sliding else max(*self._edges, 1) if self._edges else 1
+        self._limit = MOST_COUNTED if sliding else self._edges[-1]
         # What is longer ago than so much becomes more with time, and the oldest are there first.
         self._oldest = self._window.before is not None and not sliding
         self._sliding = sliding
@@ -47,24 +57,28 @@ class CountLeaf:
             return False
         if self._matches is not None and not self._matches(event.properties):
             return False
-        return insert(state, [event.occurred_at, event.position], self._limit, self._oldest)
+        before = len(state)
+        if not insert(state, [event.occurred_at, event.position], self._limit, self._oldest):
+            return False
+        if self._window.moves:
+            return self._sliding or len(state) >= self._edges[0]
+        return len(state) != before and len(state) in self._edges
 
     def merge(self, a: list[Occurrence], b: list[Occurrence]) -> list[Occurrence]:
         return union(a, b, self._limit, self._oldest)
 
     def find(self, state: list[Occurrence] | None, now: int) -> Finding:
-        inside = [each for each in state or () if self._window.holds(each[0], now)]
+        inside = self._window.inside(state or [], now)
         count = len(inside)
         holds = count >= self._least and (self._most is None or count <= self._most)
-        because = tuple(each[1] for each in inside[:REASONS]) if holds else ()
+        because = tuple([each[1] for each in inside[:REASONS]]) if holds else ()
         return Finding(holds, self._due(state or [], count, now), because)
 
     def _due(self, kept: list[Occurrence], count: int, now: int) -> int | None:
         """When so many have entered or left the window that the answer may change."""
         window = self._window
         if self._sliding:
-            changes = [window.next_change(each[0], now) for each in kept]
-            return min((at for at in changes if at is not None), default=None)
+            return window.next_change(kept, now)
         if window.within is not None:
             leaving = [kept[edge - 1][0] + window.within for edge in self._edges if edge <= count]
             return min(leaving, default=None)
@@ -104,12 +118,11 @@ class SumLeaf:
 
     def find(self, state: list[Occurrence] | None, now: int) -> Finding:
         kept = state or []
-        inside = [each for each in kept if self._window.holds(each[0], now)]
-        total = sum(each[2] for each in inside)
+        inside = self._window.inside(kept, now)
+        total = sum([each[2] for each in inside])
         holds = all(check(total, operand) for check, operand in self._checks)
-        changes = [self._window.next_change(each[0], now) for each in kept]
-        due = min((at for at in changes if at is not None), default=None)
-        return Finding(holds, due, tuple(each[1] for each in inside[:REASONS]) if holds else ())
+        because = tuple([each[1] for each in inside[:REASONS]]) if holds else ()
+        return Finding(holds, self._window.next_change(kept, now), because)
 
 
 class FirstOrLastLeaf:
@@ -139,12 +152,12 @@ class FirstOrLastLeaf:
 
     def find(self, state: list[Occurrence] | None, now: int) -> Finding:
         if not state:
-            return Finding(False, None, ())
+            return NOT_FOUND
         [[at, position, meets]] = state
         if not meets or not self._window.takes(at):
-            return Finding(False, None, ())
-        holds = self._window.holds(at, now)
-        return Finding(holds, self._window.next_change(at, now), (position,) if holds else ())
+            return NOT_FOUND
+        holds = bool(self._window.inside(state, now))
+        return Finding(holds, self._window.next_change(state, now), (position,) if holds else ())
 
 
 EventLeaf = CountLeaf | SumLeaf | FirstOrLastLeaf

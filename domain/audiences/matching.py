@@ -101,4 +101,7 @@ def properties_matcher(where: Mapping[str, Comparison]) -> Callable[[Mapping[str
     if not where:
         return None
     checks = [(path, matcher(comparison)) for path, comparison in where.items()]
+    if len(checks) == 1:
+        [(path, only)] = checks
+        return lambda properties: only(value_at(properties, path))
     return lambda properties: all(check(value_at(properties, path)) for path, check in checks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -29,32 +29,64 @@ class Event(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Whether a condition holds, the next log time at which that may change by itself, and the positions
-    of the records that make it hold."""
+    """Whether a condition holds, or a person belongs; the earliest log time (µs) at which that, or a part of it, may
+    change with no further event; and the log positions of some of the records that make it so."""
 
     holds: bool
     due: int | None
     because: tuple[int, ...]
 
 
+#: What comes of nothing that happened.
+NOT_FOUND: Final = Finding(False, None, ())
+
+
+class Memory(Protocol):
+    """What remembers events for a condition. `fold` takes one in, in place; whether what is found, or when that falls
+    due, may be different for it: nearly all events change neither."""
+
+    id: str
+
+    def empty(self) -> list[Any]: ...
+    def fold(self, state: Any, event: Event) -> bool: ...
+
+
+def remember(conditions: dict[str, Any], memory: Memory, event: Event) -> bool:
+    """Folds an event into what a person's state holds of a condition, which is nothing before something counts."""
+    state = conditions.get(memory.id)
+    if state is not None:
+        return memory.fold(state, event)
+    state = memory.empty()
+    changed = memory.fold(state, event)
+    if any(state):
+        conditions[memory.id] = state
+    return changed
+
+
 def insert(kept: list[Occurrence], occurrence: Occurrence, limit: int, oldest: bool = False) -> bool:
     """Puts an occurrence in its place among the newest, newest first, or among the oldest, oldest first;
     true when it is one of them and was not there."""
-    key = (occurrence[0], occurrence[1])
-    at = 0
-    for at, other in enumerate(kept):  # noqa: B007
-        held = (other[0], other[1])
-        if held == key:
-            return False
-        if (held > key) if oldest else (held < key):
-            break
-    else:
-        at = len(kept)
-    if at >= limit:
+    at = _place(kept, occurrence, oldest)
+    if at is None or at >= limit:
         return False
     kept.insert(at, occurrence)
     del kept[limit:]
     return True
+
+
+def _place(kept: list[Occurrence], occurrence: Occurrence, oldest: bool) -> int | None:
+    """Where an occurrence belongs, `None` where it is there already."""
+    # Nearly every event is newer than all that are kept.
+    if not kept or occurrence[0] > kept[-1 if oldest else 0][0]:
+        return len(kept) if oldest else 0
+    key = occurrence[:2]
+    for at, other in enumerate(kept):
+        held = other[:2]
+        if held == key:
+            return None
+        if (held > key) if oldest else (held < key):
+            return at
+    return len(kept)
 
 
 def union(a: list[Occurrence], b: list[Occurrence], limit: int, oldest: bool = False) -> list[Occurrence]:

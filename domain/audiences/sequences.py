@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from domain.audiences.events import Sequence
 from domain.audiences.matching import as_number, properties_matcher, value_at
-from domain.audiences.occurrences import REASONS, Event, Finding, Occurrence, insert, meaning_id, union
+from domain.audiences.occurrences import (
+    NOT_FOUND,
+    REASONS,
+    Event,
+    Finding,
+    Occurrence,
+    insert,
+    meaning_id,
+    union,
+)
 
 #: So many first events, and so many of each answer, a sequence remembers of one person: the newest.
 SEQUENCE_LIMIT: Final = 32
 _KEY_LIMIT: Final = 100
+
+
+_Role = tuple[int, Callable[[Mapping[str, Any]], Any], Callable[[Mapping[str, Any]], bool] | None]
 
 
 class SequenceLeaf:
@@ -30,27 +43,27 @@ class SequenceLeaf:
             )
         )
         self._first = condition.event
-        self._matches = properties_matcher(condition.where)
         self._within = condition.within
         self._none = condition.then is None
-        self._answers = [
-            (a.event, a.same, properties_matcher(a.where), condition.wait_of(a)) for a in condition.answers
-        ]
+        self._answers = [(a.event, a.same, condition.wait_of(a)) for a in answers]
+        #: Of an event's name: in which lists it may stand, what is compared of it there, and what is asked of it.
+        self._roles: dict[str, list[_Role]] = {name: [] for name in self.names}
+        keys = partial(_keys, [a.same for a in answers])
+        self._roles[condition.event].append((0, keys, properties_matcher(condition.where)))
+        for index, a in enumerate(answers, 1):
+            self._roles[a.event].append((index, partial(_key, a.same), properties_matcher(a.where)))
 
     def empty(self) -> list[list[Occurrence]]:
-        return [[] for _ in range(len(self._answers) + 1)]
+        return [[], *([] for _ in self._answers)]
 
     def fold(self, state: list[list[Occurrence]], event: Event) -> bool:
+        """An answer to what has not happened changes nothing yet."""
         changed = False
-        properties = event.properties
-        if event.name == self._first and (self._matches is None or self._matches(properties)):
-            keys = [_key(properties, same) for _, same, _, _ in self._answers]
-            changed = insert(state[0], [event.occurred_at, event.position, keys], SEQUENCE_LIMIT)
-        for index, (name, same, matches, _) in enumerate(self._answers, 1):
-            if event.name == name and (matches is None or matches(properties)):
-                occurrence = [event.occurred_at, event.position, _key(properties, same)]
+        for index, key_of, matches in self._roles[event.name]:
+            if matches is None or matches(event.properties):
+                occurrence = [event.occurred_at, event.position, key_of(event.properties)]
                 changed = insert(state[index], occurrence, SEQUENCE_LIMIT) or changed
-        return changed
+        return changed and bool(state[0])
 
     def merge(self, a: list[list[Occurrence]], b: list[list[Occurrence]]) -> list[list[Occurrence]]:
         return [union(of_a, of_b, SEQUENCE_LIMIT) for of_a, of_b in zip(a, b, strict=True)]
@@ -59,7 +72,7 @@ class SequenceLeaf:
         """An answer counts from the first event's time to `within` later, both ends with it. `then` holds
         from the answer on; `then_none` from the end of the wait on, while there is no answer."""
         if not state:
-            return Finding(False, None, ())
+            return NOT_FOUND
         return self._unanswered(state, now) if self._none else self._followed(state)
 
     def _followed(self, state: list[list[Occurrence]]) -> Finding:
@@ -85,7 +98,7 @@ class SequenceLeaf:
 
     def _answer(self, first: Occurrence, state: list[list[Occurrence]]) -> int | None:
         """The position of an answer to a first event."""
-        for index, (name, same, _, wait) in enumerate(self._answers, 1):
+        for index, (name, same, wait) in enumerate(self._answers, 1):
             key = first[2][index - 1]
             for at, position, theirs in state[index]:
                 if at < first[0] or (wait is not None and at > first[0] + wait):
@@ -97,7 +110,11 @@ class SequenceLeaf:
         return None
 
 
-def _key(properties: Mapping[str, Any], path: str | None) -> Any:
+def _keys(paths: list[str | None], properties: Mapping[str, Any]) -> list[Any]:
+    return [_key(path, properties) for path in paths]
+
+
+def _key(path: str | None, properties: Mapping[str, Any]) -> Any:
     """What `same` compares: text, a number, true or false; long text by its digest. Nothing else is equal."""
     if path is None:
         return None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
 
 from domain.audiences.durations import Duration, format_duration, parse_duration
+from domain.audiences.occurrences import Occurrence
 from domain.audiences.words import Part, refusal
 
 
@@ -36,16 +37,25 @@ class Window(NamedTuple):
         """Whether the ends that stay allow this moment."""
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
-    def holds(self, at: int, now: int) -> bool:
-        """Whether a moment that the ends that stay allow is in the window now."""
-        return (self.within is None or at > now - self.within) and (
-            self.before is None or at <= now - self.before
-        )
+    @property
+    def moves(self) -> bool:
+        """Whether an end moves with the log's time."""
+        return self.within is not None or self.before is not None
 
-    def next_change(self, at: int, now: int) -> int | None:
-        """The next log time at which a moment enters the window or leaves it."""
-        changes = [at + end for end in (self.within, self.before) if end is not None and at + end > now]
-        return min(changes) if changes else None
+    def inside(self, kept: list[Occurrence], now: int) -> list[Occurrence]:
+        """Those that are in the window now, of occurrences that the ends that stay allow."""
+        if self.within is not None:
+            after = now - self.within
+            kept = [each for each in kept if each[0] > after]
+        if self.before is not None:
+            upto = now - self.before
+            kept = [each for each in kept if each[0] <= upto]
+        return kept
+
+    def next_change(self, kept: list[Occurrence], now: int) -> int | None:
+        """The next log time at which one of these enters the window or leaves it."""
+        ends = [end for end in (self.within, self.before) if end is not None]
+        return min((at for each in kept for end in ends if (at := each[0] + end) > now), default=None)
 
 
 def _end(value: Any) -> int | Moment:

@@ -47,8 +47,7 @@ class TraitLeaf:
         self._matches = properties_matcher(trait.where)
         self._path = trait.of
         self._window = trait.window
-        self._moves = self._window.within is not None or self._window.before is not None
-        self._oldest = trait.compute == "first" and not self._moves
+        self._oldest = trait.compute == "first" and not self._window.moves
 
     def empty(self) -> list[Any]:
         return []
@@ -60,7 +59,7 @@ class TraitLeaf:
         value = self._asked(event)
         if value is None or (self._matches is not None and not self._matches(event.properties)):
             return False
-        if self._moves:
+        if self._window.moves:
             return insert(state, [event.occurred_at, event.position, value], MOST_KEPT)
         if self.compute in ("first", "last", "time_since"):
             return insert(state, [event.occurred_at, event.position, value], 1, self._oldest)
@@ -81,7 +80,7 @@ class TraitLeaf:
         """What is remembered of somebody who did what both did."""
         if not a or not b:
             return a or b
-        if self._moves:
+        if self._window.moves:
             return union(a, b, MOST_KEPT)
         if self.compute in ("first", "last", "time_since"):
             return union(a, b, 1, self._oldest)
@@ -104,8 +103,8 @@ class TraitLeaf:
 
     def value(self, state: list[Any] | None, now: int) -> Any:
         """What it comes to at this log time (microseconds); `None` where there is no value."""
-        if self._moves:
-            return self._of_window([each for each in state or () if self._window.holds(each[0], now)], now)
+        if self._window.moves:
+            return self._of_window(self._window.inside(state or [], now), now)
         if not state:
             return 0 if self.compute in FROM_ZERO else None
         match self.compute:
@@ -128,8 +127,8 @@ class TraitLeaf:
         """The log positions of some of the records that it comes from, the newest first."""
         if not state:
             return ()
-        if self._moves:
-            return tuple(each[1] for each in state if self._window.holds(each[0], now))[:REASONS]
+        if self._window.moves:
+            return tuple(each[1] for each in self._window.inside(state, now)[:REASONS])
         if self.compute in ("first", "last", "time_since"):
             return (state[0][1],)
         return (state[1],) if self.compute in ("min", "max") else (state[0],)
@@ -138,12 +137,13 @@ class TraitLeaf:
         """The next log time at which it may change with no further event. With `days`, changes of `time_since`
         between these do not count."""
         found: list[int] = []
-        if self._moves:
-            changes = (self._window.next_change(each[0], now) for each in state or ())
-            found = [at for at in changes if at is not None]
+        if self._window.moves:
+            at = self._window.next_change(state or [], now)
+            found = [] if at is None else [at]
         if self.compute == "time_since":
-            last = next((each[0] for each in state or () if self._window.holds(each[0], now)), None)
-            if last is not None:
+            inside = self._window.inside(state or [], now)
+            if inside:
+                last = inside[0][0]
                 passed = (now - last) // DAY
                 edges = [passed + 1] if days is None else [d for n in days for d in (floor(n), floor(n) + 1)]
                 found += [last + day * DAY for day in edges if day > passed]

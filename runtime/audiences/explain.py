@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace, workspace_of
-from domain.audiences.evaluation import Person, compile_audiences
+from domain.audiences.evaluation import compile_audiences
 from domain.audiences.explanation import Clause, explain
-from domain.profiles import Profile
+from domain.profiles import Profile, as_person
 from domain.workspace import Workspace
 from runtime.past import ChangeOf
 from runtime.pipeline import CHECKPOINT
@@ -53,12 +53,5 @@ def _explained(name: str, workspace: Workspace | None, profile: Profile, now: in
     if workspace is None or name not in audiences:
         known = ", ".join(sorted(audiences)) or "none"
         raise NobodyError(f"no audience '{name}' is declared; declared are: {known}")
-    person = Person(
-        profile.conditions,
-        {name: attribute.value for name, attribute in profile.attributes.items()},
-        {purpose: consent.given for purpose, consent in profile.consent.items()},
-        profile.memberships,
-        profile.id,
-    )
     compiled = compile_audiences(audiences, workspace.traits, workspace.policies)
-    return explain(audiences[name], compiled, person, now)
+    return explain(audiences[name], compiled, as_person(profile), now)

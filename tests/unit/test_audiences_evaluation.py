@@ -125,18 +125,24 @@ def compiled_of(said: dict[str, Any]) -> CompiledAudiences:
     return compile_audiences({name: Audience.model_validate(body) for name, body in said.items()})
 
 
+def findings(compiled: CompiledAudiences, person: Person, now: int) -> dict[str, tuple[bool, int | None]]:
+    """All verdicts at a moment, in dependency order, and when each falls due."""
+    members: set[str] = set()
+    found = {}
+    for name in compiled.names:
+        holds, due, _ = compiled.evaluate(name, person._replace(memberships=members), now)
+        if holds:
+            members.add(name)
+        assert due is None or due > now
+        found[name] = (holds, due)
+    return found
+
+
 def verdicts(compiled: CompiledAudiences, person: Person, now: int) -> tuple[dict[str, bool], list[int]]:
     """All verdicts at a moment, in dependency order, and when they fall due."""
-    members: set[str] = set()
-    dues = []
-    for name in compiled.names:
-        verdict = compiled.evaluate(name, person._replace(memberships=members), now)
-        if verdict.member:
-            members.add(name)
-        if verdict.due is not None:
-            assert verdict.due > now
-            dues.append(verdict.due)
-    return {name: name in members for name in compiled.names}, dues
+    found = findings(compiled, person, now)
+    dues = [due for _, due in found.values() if due is not None]
+    return {name: holds for name, (holds, _) in found.items()}, dues
 
 
 def expected(said: dict[str, Any], known: Known, now: int) -> dict[str, bool]:
@@ -174,11 +180,11 @@ def test_it_says_what_the_meaning_says_at_every_event_and_around_every_due_time(
             moment = due
         assert expected(said, seen, following) == verdicts(compiled, person, following)[0]
         if event is not None:
-            before = verdicts(compiled, person, now)[0]
+            before = findings(compiled, person, now)
             touched = compiled.fold(conditions, event)
             compiled.fold(conditions, event)
             happened.append(Happened(*event))
-            after = verdicts(compiled, person, now)[0]
+            after = findings(compiled, person, now)
             assert {name for name in said if before[name] != after[name]} <= set(touched)
 
 
@@ -225,13 +231,13 @@ def test_beyond_its_bound_a_sequence_remembers_the_newest() -> None:
         at = (10 + number) * HOUR
         compiled.fold(conditions, Event("A", at, 2 * number + 2, {}))
         compiled.fold(conditions, Event("B", at, 2 * number + 3, {}))
-    assert not compiled.evaluate("ignored", Person(conditions, {}, {}, ()), 1_000 * HOUR).member
+    assert not compiled.evaluate("ignored", Person(conditions, {}, {}, ()), 1_000 * HOUR).holds
 
 
 def test_an_event_that_nobody_asks_about_leaves_no_state() -> None:
     compiled = compiled_of({"one": {"match": {"event": "A"}}})
     conditions: Conditions = {}
-    assert compiled.fold(conditions, Event("Z", 0, 1, {})) == ()
+    assert compiled.fold(conditions, Event("Z", 0, 1, {})) == []
     assert not compiled.listens_to("Z")
     assert conditions == {}
 
@@ -258,7 +264,7 @@ def test_an_event_that_nobody_asks_about_leaves_no_state() -> None:
 def test_each_operator_has_its_meaning(value: Any, comparison: dict[str, Any], met: bool) -> None:
     compiled = compiled_of({"one": {"match": {"attribute": "it", **comparison}}})
     person = Person({}, {} if value is None else {"it": value}, {}, ())
-    assert compiled.evaluate("one", person, 0).member == met
+    assert compiled.evaluate("one", person, 0).holds == met
 
 
 def test_reasons_are_the_positions_that_made_it_true() -> None:
@@ -273,5 +279,5 @@ def test_who_refers_to_another_audience_is_looked_at_after_it() -> None:
     said = {"b": {"match": {"in_audience": "a"}}, "a": {"match": {"event": "A"}}}
     compiled = compiled_of(said)
     assert compiled.names == ("a", "b")
-    assert compiled.fold({}, Event("A", 0, 1, {})) == ("a", "b")
+    assert compiled.in_order(compiled.fold({}, Event("A", 0, 1, {}))) == ("a", "b")
     assert compiled.dependants(["a"]) == ("b",)

@@ -82,7 +82,7 @@ def naive(said: dict[str, Any], history: Sequence[Event], now: int) -> Any:
             if event.name == said["event"]
             and ("where" not in said or event.properties["k"] == "x")
             and window.takes(event.occurred_at)
-            and window.holds(event.occurred_at, now)
+            and window.inside([[event.occurred_at]], now)
         ),
         key=lambda event: (event.occurred_at, event.position),
     )
@@ -241,10 +241,10 @@ def test_an_audience_by_a_trait_has_the_same_members_in_bulk_and_streamed(
             tables["events"].append(row | {"node": who} | values(event.properties))
         person = Person(conditions, {}, {}, (), who)
         verdict = compiled.evaluate("asked", person, now)
-        if verdict.member:
+        if verdict.holds:
             stream.add(who)
         if verdict.due is not None:
-            assert compiled.evaluate("asked", person, verdict.due - 1).member == verdict.member
+            assert compiled.evaluate("asked", person, verdict.due - 1).holds == verdict.holds
     query = compile_audience(audiences, "asked", now, None, declared)
     found = {profile for (profile,) in lake(tables).execute(query.sql(dialect="duckdb")).fetchall()}
     assert found == stream
