@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.database import open_database
 from adapters.keys.destruction import destroy_keys
+from adapters.keys.keyring import MANY
 from adapters.keys.local import LocalKeys
 from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.rotation import rewrap
@@ -121,6 +122,20 @@ def test_an_engine_without_keys_neither_adds_nor_reads_what_is_somebodys(
             rows(bare)
     finally:
         bare.dispose()
+
+
+def test_among_many_new_people_the_known_and_the_erased_keep_what_holds_of_them(
+    database: str, engine: Engine, other: Engine
+) -> None:
+    add(engine, ("ann", ANN), ("bob", BOB))
+    with other.begin() as connection:
+        erase(connection, ANN)
+    people = [(f"new-{number}", node_id(Identifier("user_id", f"u-{number}"))) for number in range(MANY)]
+    add(other, *people[:500], ("ann again", ANN), ("bob again", BOB), *people[500:])
+    names = ["bob", *(name for name, _ in people[:500]), "ann again", "bob again"]
+    expected = [None, *(f'{{"name":"{name}"}}' for name in [*names, *(name for name, _ in people[500:])])]
+    assert says(engine) == says(other) == expected
+    assert verify_log(database, lambda done, of: None).fault is None
 
 
 def test_destroyed_keys_erase_what_was_and_not_what_comes(
