@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from adapters.keys.destruction import destroy_keys
+from adapters.log.devices import forget_devices
 from adapters.log.driver import driver_of
 from adapters.quarantine import forget_aside, put_asides
 from domain.erasure import Erasure
@@ -27,6 +28,7 @@ def destroy_person(connection: Connection, erasure: Erasure, last: int) -> None:
             forget_aside(connection, item.id)
     with driver_of(connection).cursor(binary=True) as cursor:
         destroy_keys(cursor, erasure.nodes, erased_at=last, gone_before=erasure.position)
+        forget_devices(cursor, erasure.nodes)
         cursor.execute("DELETE FROM held_out WHERE profile = ANY(%b::text[]::uuid[])", (list(erasure.nodes),))
 
 

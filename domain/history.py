@@ -46,7 +46,7 @@ class AttributeRow(NamedTuple):
 
 
 class ConsentRow(NamedTuple):
-    """One purpose that a record told about."""
+    """One purpose that a record told about, and under which law and version of which document."""
 
     position: int
     recorded_at: int
@@ -54,6 +54,9 @@ class ConsentRow(NamedTuple):
     node: str
     purpose: str
     given: bool
+    feed: str
+    jurisdiction: str
+    document: str
 
 
 HistoryRow = HappenedRow | AttributeRow | ConsentRow
@@ -83,4 +86,5 @@ def history_of(
             yield AttributeRow(position, recorded_at, at, node, priority, name, value)
     if record.consent:
         for purpose, said in consents_of(record, recorded_at, position).items():
-            yield ConsentRow(position, recorded_at, said.occurred_at, node, purpose, said.given)
+            terms = (said.feed, said.jurisdiction, said.document)
+            yield ConsentRow(position, recorded_at, said.occurred_at, node, purpose, said.given, *terms)

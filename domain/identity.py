@@ -23,6 +23,7 @@ OVER_LIMIT: Final = "a profile has at most {limit} of the kind {kind}"
 GONE: Final = ""
 WAS_ERASED: Final = "it belongs to a person who was erased"
 UNMERGED: Final = "it was unmerged from this person at position {position}; an alias call joins them again"
+SHARED: Final = "the device is shared with another person"
 JOINS_NOBODY: Final = "it belongs to another profile, and the kind {kind} joins none"
 
 
@@ -101,7 +102,8 @@ class _Decision:
         self.apart = apart
         #: Whether who is known and who is not stay apart.
         self.begins_anew = rules.login == "begins_anew" and not explicit
-        self.says_who = any(rules.known(identifier.kind) for identifier in identifiers)
+        #: By what leads it alone: that always is the person's, whatever else the record says.
+        self.says_who = bool(identifiers) and rules.known(identifiers[0].kind)
         #: Nearly nobody was ever unmerged.
         self.unmerged = bool(apart) or any(profiles[holder].apart for holder in holders if holder)
 
@@ -120,6 +122,8 @@ class _Decision:
             if holder and self.begins_anew and self._known(holder) != known:
                 continue
             reason = self._refusal(identifier, holder, owner, counts)
+            if holder and known and self._shared(identifier, holder):
+                reason = SHARED
             if not reason and self.unmerged:
                 reason = self._unmerged(self._side(identifier, holder), self._sides(owner, merge, link))
             if reason:
@@ -143,11 +147,13 @@ class _Decision:
             led = Counter(holder for _, holder in ranked)
             ranked.sort(key=lambda pair: -led[pair[1]] if pair[1] else 0)
         ranked = [*self.pairs[:1], *ranked]
-        for number, (_, holder) in enumerate(ranked):
+        for number, (identifier, holder) in enumerate(ranked):
             before = [i for i, _ in (ranked if best and number else ranked[:number])]
             if not holder or self._contradicts(holder, before):
                 continue
             if self.begins_anew and self.says_who and not self._known(holder):
+                continue
+            if self.says_who and self._shared(identifier, holder):
                 continue
             if self.unmerged and self._unmerged(self._side(None, holder), self._sides(None, (), before)):
                 continue
@@ -184,6 +190,11 @@ class _Decision:
         """Whether it is known who the profile's person is, and not only which devices they use."""
         identifiers = self.profiles[holder].identifiers
         return any(values and self.rules.known(kind) for kind, values in identifiers.items())
+
+    def _shared(self, identifier: Identifier, holder: str) -> bool:
+        """Whether somebody known has used a device that makes nobody else known one with them."""
+        parts = self.rules.most_recent_user and not self.explicit
+        return parts and not self.rules.known(identifier.kind) and self._known(holder)
 
     def _joins(self, pairs: Sequence[tuple[Identifier, str | None]]) -> bool:
         return any(self.rules.kind(identifier.kind).merges for identifier, _ in pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
@@ -46,18 +45,21 @@ BLOCKED: Final[frozenset[str]] = frozenset(
         "9774d56d682e549c",
     }
 )
-_ALL_ZERO: Final = re.compile(r"[0\-+: ]+")
+#: What a value of zeros alone is made of.
+_ZEROS: Final = "0-+: "
+#: Rankings of kinds that are kept in memory.
+_REMEMBERED: Final = 1_000
 #: What becomes of what a person did before they were known: it is theirs, or stays apart.
 Login = Literal["joins", "begins_anew"]
 #: Which profile a record is about where its identifiers lead to several that cannot be one: that of the identifier
 #: with the lowest priority number, or that to which the most of them lead.
 Match = Literal["priority", "best"]
-#: Verdicts kept in memory before they are looked up anew.
-_REMEMBERED: Final = 100_000
+#: Whose a record is that comes without a user from a device that several have used.
+SharedDevice = Literal["first_user", "most_recent_user"]
 
 
 class Rules:
-    """A workspace's rules. Pure but for its memory of verdicts."""
+    """A workspace's rules. Pure but for its memory of how kinds rank."""
 
     def __init__(
         self,
@@ -65,13 +67,15 @@ class Rules:
         blocked: Iterable[str] = (),
         login: Login = "joins",
         match: Match = "priority",
+        shared_device: SharedDevice = "first_user",
     ) -> None:
         self.login = login
         self.match = match
+        self.most_recent_user = shared_device == "most_recent_user"
         self._kinds = {**KINDS, **kinds}
         self._custom = frozenset(kinds) - frozenset(KINDS)
         self._blocked = BLOCKED | {value.strip().casefold() for value in blocked}
-        self._verdicts: dict[Identifier, bool] = {}
+        self._ranked: dict[tuple[str, ...], list[int]] = {}
 
     def kind(self, name: str) -> Kind:
         """The rules of a kind; a kind that nobody declared is a vendor's."""
@@ -83,14 +87,18 @@ class Rules:
 
     def blocked(self, identifier: Identifier) -> bool:
         """Whether the value names nobody: it is on the list, or is made of zeros alone."""
-        verdict = self._verdicts.get(identifier)
-        if verdict is None:
-            if len(self._verdicts) >= _REMEMBERED:
-                self._verdicts.clear()
-            value = identifier.value.casefold()
-            verdict = value in self._blocked or _ALL_ZERO.fullmatch(value) is not None
-            self._verdicts[identifier] = verdict
-        return verdict
+        value = identifier.value
+        return value.casefold() in self._blocked or not value.strip(_ZEROS)
+
+    def ranked(self, kinds: tuple[str, ...]) -> Sequence[int]:
+        """Places in a record's identifiers of these kinds, in the order in which they say whose record it is."""
+        places = self._ranked.get(kinds)
+        if places is None:
+            if len(self._ranked) >= _REMEMBERED:
+                self._ranked.clear()
+            ranks = [(not kind.merges, kind.priority) for kind in map(self.kind, kinds)]
+            places = self._ranked[kinds] = sorted(range(len(kinds)), key=ranks.__getitem__)
+        return places
 
     def aliases(self, kinds: Mapping[str, Iterable[str]], feeds: Iterable[str]) -> list[Identifier]:
         """Declared kinds' values as the feeds may have called them before they were understood."""
@@ -134,9 +142,10 @@ def leading(identifiers: Sequence[Identifier], rules: Rules) -> int | None:
     It always becomes, or is, one of that person's (`domain.identity`), so it is the record's subject, and
     erasing the person finds every record of theirs.
     """
-    usable = [n for n, identifier in enumerate(identifiers) if not rules.blocked(identifier)]
-    joining = [n for n in usable if rules.kind(identifiers[n].kind).merges]
-    return min(joining or usable, key=lambda n: rules.kind(identifiers[n].kind).priority, default=None)
+    for place in rules.ranked(tuple([kind for kind, _ in identifiers])):
+        if not rules.blocked(identifiers[place]):
+            return place
+    return None
 
 
 def entry_for(record: Record, rules: Rules = DEFAULT_RULES) -> Entry:

@@ -44,7 +44,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     joined by dots (`"context.traits"`), empty where it has none. `properties` and `traits` hold values that a feed
     had to translate from the vendor's words into ours; they win over those in the body. `consent` maps a
     purpose to given or refused, `consent_terms` to what that was said under. `violations` is what a tracking plan has
-    against a record that it lets pass: a pointer and a schema's keyword each.
+    against a record that it lets pass: a pointer and a schema's keyword each. `presumed` says that the source did not
+    say the first identifier: it is of whoever was last known on the device (`domain.shared_devices`).
     """
 
     feed: str
@@ -61,6 +62,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     consent: dict[str, bool] = {}
     consent_terms: dict[str, ConsentTerms] = {}
     violations: tuple[str, ...] = ()
+    presumed: bool = False
 
 
 class Entry(NamedTuple):
@@ -93,7 +95,8 @@ class Row(NamedTuple):
         return not self.state and self.subject is not None
 
 
-_NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")
+#: What the ids are derived in.
+NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")
 
 
 def derive_id(*parts: str) -> str:
@@ -101,7 +104,7 @@ def derive_id(*parts: str) -> str:
 
     The parts are joined with U+001F, which no name, kind or message id may contain.
     """
-    digest = hashlib.sha1(_NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1(NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
     h = digest[:16].hex()
     variant = "89ab"[int(h[16], 16) & 3]
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"

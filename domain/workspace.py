@@ -17,7 +17,7 @@ from domain.audiences.splits import Percent
 from domain.channels import Channel
 from domain.consent import Jurisdiction, Policies, Purpose
 from domain.forwarding import ForwardedEvents, Properties
-from domain.identity_rules import Login, Match
+from domain.identity_rules import Login, Match, SharedDevice
 from domain.imports import Import
 from domain.loops import Loop, hops_of
 from domain.mapping import Declared, mapped
@@ -167,11 +167,13 @@ class IdentifierKind(Model):
 class Identity(Model):
     """How people are told apart. `blocked` are values that name nobody, besides those that never do. At a `login`
     what was met before `joins` the person, or they begin anew. Of several profiles that cannot be one, a record is
-    about that of its identifier with the lowest `priority` number, or the `best` match: where most of them lead."""
+    about that of its identifier with the lowest `priority` number, or the `best` match: where most of them lead. What
+    comes without a user from a `shared_device` is its `first_user`'s, or its `most_recent_user`'s."""
 
     blocked: list[str] = []
     login: Login = "joins"
     match: Match = "priority"
+    shared_device: SharedDevice = "first_user"
 
 
 class Workspace(Model):

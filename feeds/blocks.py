@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+from feeds.objects import objects_of
 from feeds.rows import Rejected
 
 BLOCK_ROWS: Final = 5_000
@@ -20,23 +21,22 @@ class Block:
     columns, `None` where each row has its own."""
 
     def __init__(
-        self,
-        numbers: Sequence[int],
-        rows: Sequence[dict[str, Any]],
-        rejected: Sequence[Rejected] = (),
-        names: Sequence[str] | None = None,
+        self, numbers: Sequence[int], rows: Sequence[dict[str, Any]], rejected: Sequence[Rejected] = ()
     ) -> None:
         self.numbers = numbers
         self.rejected = rejected
-        self.names = names
         self._rows = rows
-        self._columns: Mapping[str, Sequence[Any]] = {}
+        self._columns: Mapping[str, Sequence[Any]] | None = None
 
     @classmethod
-    def of_columns(cls, first: int, columns: Mapping[str, Sequence[Any]]) -> Block:
-        """Rows numbered from `first` on, of columns that are equally long."""
-        count = len(next(iter(columns.values()), ()))
-        block = cls(range(first, first + count), (), (), list(columns))
+    def of_columns(
+        cls,
+        numbers: Sequence[int],
+        columns: Mapping[str, Sequence[Any]],
+        rejected: Sequence[Rejected] = (),
+    ) -> Block:
+        """Rows of columns that are as long as there are numbers."""
+        block = cls(numbers, (), rejected)
         block._columns = columns
         return block
 
@@ -45,8 +45,15 @@ class Block:
 
     def only(self, indexes: Sequence[int]) -> Block:
         """These rows of it, with their numbers; none that was rejected."""
-        rows = [self.rows[index] for index in indexes]
-        return Block([self.numbers[index] for index in indexes], rows, (), self.names)
+        numbers = [self.numbers[index] for index in indexes]
+        if self._columns is None:
+            return Block(numbers, [self._rows[index] for index in indexes])
+        columns = {name: [cells[index] for index in indexes] for name, cells in self._columns.items()}
+        return Block.of_columns(numbers, columns)
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        return None if self._columns is None else list(self._columns)
 
     @property
     def last(self) -> int:
@@ -54,27 +61,32 @@ class Block:
         return max([*self.numbers[-1:], *(one.number for one in self.rejected)], default=0)
 
     @cached_property
-    def rows(self) -> Sequence[dict[str, Any]]:
-        """Each row as column → cell."""
-        if not self._columns:
+    def objects(self) -> Sequence[Any]:
+        """Each row as what msgspec writes as the object column → cell."""
+        if self._columns is None:
             return self._rows
-        names = tuple(self._columns)
-        return [dict(zip(names, cells, strict=True)) for cells in zip(*self._columns.values(), strict=True)]
+        return list(objects_of(self._columns, self._columns.values())) if self._columns else []
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One row as column → cell."""
+        if self._columns is None:
+            return self._rows[index]
+        return {name: cells[index] for name, cells in self._columns.items()}
 
     def column(self, path: str) -> Sequence[Any]:
         """The cells of a column; of nested rows, those at a path joined by dots. `None` where there is none."""
+        if self._columns is None:
+            if "." not in path:
+                return [row.get(path) for row in self._rows]
+            parts = path.split(".")
+            return [row[path] if path in row else _dig(row, parts) for row in self._rows]
         if path in self._columns:
             return self._columns[path]
-        if "." not in path:
-            return [row.get(path) for row in self.rows]
-        parts = path.split(".")
-        return [_dig(row, path, parts) for row in self.rows]
+        first, *parts = path.split(".")
+        return [_dig(cell, parts) for cell in self._columns.get(first) or [None] * len(self)]
 
 
-def _dig(row: dict[str, Any], path: str, parts: Sequence[str]) -> Any:
-    if path in row:
-        return row[path]
-    found: Any = row
+def _dig(found: Any, parts: Sequence[str]) -> Any:
     for part in parts:
         found = found.get(part) if isinstance(found, dict) else None
     return found

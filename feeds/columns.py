@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -67,17 +68,34 @@ def _coerced(cells: Sequence[Any], one: Column) -> Sequence[Any] | None:
     kinds = set(map(type, cells))
     if one.kind == "text":
         return [cell or None for cell in cells] if kinds <= {str, _NONE} else None
+    if one.kind == "time" and one.format:
+        return _distinct(cells, coercer(one.kind, one.format))
     if one.kind == "time":
-        times = None if one.format else parse_times(cells)
+        times = parse_times(cells)
         return None if times is None else [text and text + "Z" for text in text_of(times)]
+    if one.kind in ("integer", "number") and kinds <= {str, _NONE}:
+        return _numbers(cells, int if one.kind == "integer" else float)
     if kinds <= _NATIVE.get(one.kind, set()):
-        there = [cell for cell in cells if cell is not None]
-        if there and one.kind == "integer" and not (min(there) in _LONG and max(there) in _LONG):
-            return None
-        if one.kind == "number" and not all(-1e999 < cell < 1e999 for cell in there):
-            return None
-        return cells
-    return _distinct(cells, coercer(one.kind, one.format)) if one.kind != "json" else None
+        return cells if _in_range(cells) else None
+    return _distinct(cells, boolean) if one.kind == "boolean" else None
+
+
+def _numbers(cells: Sequence[str | None], read: Callable[[str], int | float]) -> Sequence[Any] | None:
+    """Text as numbers. Python would also read 1_000, which no other program writes."""
+    try:
+        values = [read(cell) if cell else None for cell in cells]
+    except ValueError:
+        return None
+    return values if _in_range(values) and "_" not in "".join(filter(None, cells)) else None
+
+
+def _in_range(values: Sequence[Any]) -> bool:
+    """Whether a column of whole numbers keeps within 64 bits, or one of others to what is finite."""
+    there = [value for value in values if value is not None]
+    if there and type(there[0]) is int:
+        return min(there) in _LONG and max(there) in _LONG
+    # What is not finite goes into the sum; a sum that is too large itself leads to the slower way alone.
+    return math.isfinite(sum(there))
 
 
 def _distinct(cells: Sequence[Any], coerce: Callable[[Any], Any]) -> Sequence[Any] | None:

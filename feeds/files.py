@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from feeds.blocks import BLOCK_BYTES, BLOCK_ROWS, Block
+from feeds.csv_table import read_csv
 from feeds.parquet import read_parquet
-from feeds.rows import FileError, Rejected, Row, read_csv, read_ndjson
+from feeds.rows import FileError, Rejected, Rows, read_ndjson
 
 
 def read_blocks(kind: str, stream: BinaryIO, delimiter: str = ",") -> Iterator[Block]:
@@ -17,36 +18,30 @@ def read_blocks(kind: str, stream: BinaryIO, delimiter: str = ",") -> Iterator[B
     """
     match kind:
         case "csv":
-            return _of_rows(read_csv(stream, delimiter), named=True)
+            return read_csv(stream, delimiter)
         case "ndjson":
-            return _of_rows(read_ndjson(stream), named=False)
+            return _of_rows(read_ndjson(stream))
         case "parquet":
             return read_parquet(stream)
         case _:
             raise FileError(f"'{kind}' is no kind of file; csv, ndjson and parquet are")
 
 
-def _of_rows(rows: Iterable[Row | Rejected], named: bool) -> Iterator[Block]:
+def _of_rows(rows: Rows) -> Iterator[Block]:
     numbers: list[int] = []
     taken: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
     size = 0
     for row in rows:
-        if isinstance(row, Row):
+        if isinstance(row, Rejected):
+            rejected.append(row)
+            size += len(row.row or "")
+        else:
             numbers.append(row.number)
             taken.append(row.values)
             size += row.size
-        else:
-            rejected.append(row)
-            size += _size(row)
         if len(taken) + len(rejected) >= BLOCK_ROWS or size >= BLOCK_BYTES:
-            yield Block(numbers, taken, rejected, list(taken[0]) if named and taken else None)
+            yield Block(numbers, taken, rejected)
             numbers, taken, rejected, size = [], [], [], 0
     if taken or rejected:
-        yield Block(numbers, taken, rejected, list(taken[0]) if named and taken else None)
-
-
-def _size(rejected: Rejected) -> int:
-    """About how much memory what is shown of it takes."""
-    shown = rejected.row
-    return sum(map(len, shown)) if isinstance(shown, list) else len(shown or "")
+        yield Block(numbers, taken, rejected)

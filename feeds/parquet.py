@@ -36,7 +36,8 @@ def read_parquet(stream: BinaryIO) -> Iterator[Block]:
 
 def block_of(first: int, batch: Any) -> Block:
     """A record batch of Arrow's, its rows numbered from `first` on. Raises `FileError`."""
-    return Block.of_columns(first, {name: _cells(name, batch[name]) for name in batch.schema.names})
+    columns = {name: _cells(name, batch[name]) for name in batch.schema.names}
+    return Block.of_columns(range(first, first + batch.num_rows), columns)
 
 
 def _parts(batch: Any) -> Iterator[Any]:

@@ -4,21 +4,37 @@ column and never repeats its value."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
+from typing import Any, NamedTuple
 
 import msgspec
 
-from domain.identifiers import read_identifier
+from domain.identifiers import read_identifiers
 from domain.records import ConsentTerms, Identifier, Record, derive_id
 from feeds.blocks import Block
 from feeds.columns import read_booleans, read_column, read_moments
 from feeds.mapping import Mapping
+from feeds.objects import json_of, objects_of
 from feeds.rows import FileError, Rejected
 
-_encode = msgspec.json.Encoder().encode
 #: What a record cannot hold: a number out of range, text that is none, a type that JSON does not know.
 _UNKEPT = (msgspec.ValidationError, OverflowError, UnicodeEncodeError, TypeError)
+
+
+class Mapped(NamedTuple):
+    """What became of a block's rows: records with their rows' numbers, and the rows that were rejected, both in
+    order."""
+
+    numbers: Sequence[int]
+    records: Sequence[Record]
+    rejected: Sequence[Rejected]
+
+    def behind(self, number: int) -> Mapped:
+        """What became of the rows behind the one with this number."""
+        after = [one > number for one in self.numbers]
+        rejected = [one for one in self.rejected if one.number > number]
+        return Mapped(list(compress(self.numbers, after)), list(compress(self.records, after)), rejected)
 
 
 class _Failed:
@@ -34,11 +50,8 @@ class _Failed:
         return fail
 
 
-def block_reader(
-    feed: str, mapping: Mapping, file: str, began_at: int
-) -> Callable[[Block], Iterator[tuple[int, Record | Rejected]]]:
-    """The function that makes records of a block's rows, in order and with their numbers, the rejected ones
-    among them.
+def block_reader(feed: str, mapping: Mapping, file: str, began_at: int) -> Callable[[Block], Mapped]:
+    """The function that makes records of a block's rows.
 
     `file` is what tells this file's content from others'; `began_at` is the import's time in microseconds. It
     raises `FileError` where the mapping names a column that the file has not.
@@ -46,19 +59,14 @@ def block_reader(
     place = "traits" if mapping.type == "identify" else "properties"
     properties_at, traits_at = ("", place) if place == "traits" else (place, "")
     namespace = derive_id("file", file)
-    terms = {
-        purpose: ConsentTerms(jurisdiction=one.jurisdiction, document=one.document)
-        for purpose, one in mapping.consent.items()
-        if one.jurisdiction or one.document
-    }
 
-    def read(block: Block) -> Iterator[tuple[int, Record | Rejected]]:
+    def read(block: Block) -> Mapped:
         _check_names(block, mapping)
         count, failed = len(block), _Failed()
         ids: Iterable[Any] = [f"{namespace}:{number}" for number in block.numbers]
         if mapping.id:
             ids = _names(block.column(mapping.id), failed.of("no_name", mapping.id))
-        bodies = _values(block, mapping, failed)
+        values = _values(block, mapping, failed)
         times: Iterable[Any] = [began_at] * count
         if mapping.time is not None:
             column = mapping.time.column
@@ -69,41 +77,29 @@ def block_reader(
             events = _names(block.column(mapping.event_column), failed.of("no_name", mapping.event_column))
         identified = _identified(block, mapping, failed)
         consents = _consents(block, mapping, failed)
-        rejected = iter(sorted(block.rejected, key=lambda one: one.number))
-        waiting = next(rejected, None)
-        rows = zip(block.numbers, block.rows, ids, bodies, times, events, identified, consents, strict=True)
-        for index, (number, row, message_id, values, at, name, who, consent) in enumerate(rows):
-            while waiting is not None and waiting.number < number:
-                yield waiting.number, waiting
-                waiting = next(rejected, None)
-            if index in failed.rows:
-                yield number, Rejected(number, *failed.rows[index], row)
-                continue
-            try:
-                body = msgspec.Raw(_encode({"row": row, place: values}))
-            except _UNKEPT as error:
-                reason = f"the row cannot be kept ({type(error).__name__})"
-                yield number, Rejected(number, "not_kept", reason, None)
-                continue
-            yield (
-                number,
-                Record(
-                    feed=feed,
-                    message_id=message_id,
-                    type=mapping.type,
-                    name=name,
-                    occurred_at=at,
-                    identifiers=who,
-                    body=body,
-                    properties_at=properties_at,
-                    traits_at=traits_at,
-                    consent=consent,
-                    consent_terms=terms if consent.keys() == terms.keys() else _those(terms, consent),
-                ),
+        bodies = _bodies(block, place, values, failed)
+        numbers: Sequence[int] = block.numbers
+        columns: list[Iterable[Any]] = [ids, times, events, identified, consents, bodies]
+        if failed.rows:
+            good = [index not in failed.rows for index in range(count)]
+            numbers, columns = list(compress(numbers, good)), [compress(one, good) for one in columns]
+        records = [
+            Record(
+                feed=feed,
+                message_id=message_id,
+                type=mapping.type,
+                name=name,
+                occurred_at=at,
+                identifiers=who,
+                body=msgspec.Raw(body),
+                properties_at=properties_at,
+                traits_at=traits_at,
+                consent=consent,
+                consent_terms=terms,
             )
-        while waiting is not None:
-            yield waiting.number, waiting
-            waiting = next(rejected, None)
+            for message_id, at, name, who, (consent, terms), body in zip(*columns, strict=True)
+        ]
+        return Mapped(numbers, records, _rejected(block, failed))
 
     return read
 
@@ -119,29 +115,49 @@ def _check_names(block: Block, mapping: Mapping) -> None:
             )
 
 
-def _values(block: Block, mapping: Mapping, failed: _Failed) -> list[dict[str, Any]]:
+def _values(block: Block, mapping: Mapping, failed: _Failed) -> Sequence[Any]:
     """Traits or properties of each row; those that are declared, or else all columns of no other use."""
-    if not mapping.values:
-        used = mapping.columns
-        return [
-            {key: cell for key, cell in row.items() if cell is not None and cell != "" and key not in used}
-            for row in block.rows
+    if mapping.values:
+        columns = [
+            read_column(block.column(one.column), one, failed.of("wrong_value", one.column))
+            for one in mapping.values.values()
         ]
-    names = tuple(mapping.values)
-    columns = [
-        read_column(block.column(one.column), one, failed.of("wrong_value", one.column))
-        for one in mapping.values.values()
-    ]
-    rows = zip(*columns, strict=True)
-    if not any(None in column for column in columns):
-        return [dict(zip(names, cells, strict=True)) for cells in rows]
-    return [
-        {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None} for cells in rows
-    ]
+        return list(objects_of(mapping.values, columns, sparse=True))
+    unused = mapping.columns
+    if block.names is None:
+        return [
+            {key: cell for key, cell in row.items() if cell is not None and cell != "" and key not in unused}
+            for row in block.objects
+        ]
+    names = [name for name in block.names if name not in unused]
+    columns = [[None if cell == "" else cell for cell in block.column(name)] for name in names]
+    return list(objects_of(names, columns, sparse=True)) if names else [{}] * len(block)
 
 
-def _those(terms: dict[str, ConsentTerms], consent: dict[str, bool]) -> dict[str, ConsentTerms]:
-    return {purpose: terms[purpose] for purpose in consent if purpose in terms} if terms else {}
+def _bodies(block: Block, place: str, values: Sequence[Any], failed: _Failed) -> Sequence[bytes]:
+    """The JSON text of each row and its values; empty where it cannot be kept."""
+    bodies = list(objects_of(("row", place), (block.objects, values)))
+    try:
+        return json_of(bodies)
+    except _UNKEPT:
+        return [_body(index, body, failed) for index, body in enumerate(bodies)]
+
+
+def _body(index: int, body: Any, failed: _Failed) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except _UNKEPT as error:
+        failed.rows[index] = "not_kept", f"the row cannot be kept ({type(error).__name__})"
+        return b""
+
+
+def _rejected(block: Block, failed: _Failed) -> Sequence[Rejected]:
+    """The rows that could not be read, and those that did not fit, in order."""
+    here = [
+        Rejected(block.numbers[index], code, reason, block.row(index) if code != "not_kept" else None)
+        for index, (code, reason) in failed.rows.items()
+    ]
+    return sorted([*block.rejected, *here], key=lambda one: one.number)
 
 
 def _names(cells: Sequence[Any], fail: Callable[[int, str], None]) -> list[str]:
@@ -156,22 +172,11 @@ def _names(cells: Sequence[Any], fail: Callable[[int, str], None]) -> list[str]:
     return names
 
 
-def _identified(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[tuple[Identifier, ...]]:
-    columns = []
-    for kind, column in mapping.identifiers.items():
-        fail = failed.of("unreadable_identifier", column)
-        cells = block.column(column)
-        # Only where reading is dear does it pay to remember what was read.
-        read = read_identifier if kind == "phone" else read_identifier.__wrapped__
-        found: list[Identifier | None] = [
-            None if cell is None or cell == "" else read(kind, cell if type(cell) is str else str(cell))
-            for cell in cells
-        ]
-        if None in found:
-            for index, (cell, one) in enumerate(zip(cells, found, strict=True)):
-                if one is None and cell is not None and cell != "":
-                    fail(index, f"is no {kind}")
-        columns.append(found)
+def _identified(block: Block, mapping: Mapping, failed: _Failed) -> Sequence[tuple[Identifier, ...]]:
+    columns = [
+        _identifiers(kind, block.column(column), failed.of("unreadable_identifier", column))
+        for kind, column in mapping.identifiers.items()
+    ]
     rows: list[Any] = list(zip(*columns, strict=True))
     if any(None in found for found in columns):
         rows = [tuple(one for one in row if one is not None) for row in rows]
@@ -183,17 +188,43 @@ def _identified(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[tup
     return rows
 
 
-def _consents(block: Block, mapping: Mapping, failed: _Failed) -> Iterable[dict[str, bool]]:
+def _identifiers(
+    kind: str, cells: Sequence[Any], fail: Callable[[int, str], None]
+) -> Sequence[Identifier | None]:
+    """A column's identifiers, `None` for an empty cell and for one that is none of this kind."""
+    there = [index for index, cell in enumerate(cells) if cell is not None and cell != ""]
+    texts = [cell if type(cell) is str else str(cell) for cell in map(cells.__getitem__, there)]
+    read = read_identifiers(kind, texts)
+    if len(read) == len(cells) and None not in read:
+        return read
+    found: list[Identifier | None] = [None] * len(cells)
+    for index, one in zip(there, read, strict=True):
+        found[index] = one
+        if one is None:
+            fail(index, f"is no {kind}")
+    return found
+
+
+def _consents(
+    block: Block, mapping: Mapping, failed: _Failed
+) -> Sequence[tuple[dict[str, bool], dict[str, ConsentTerms]]]:
+    """What each row consents to, and what that was said under."""
     if not mapping.consent:
-        none: dict[str, bool] = {}
-        return [none] * len(block)
+        return [({}, {})] * len(block)
+    terms = {
+        purpose: ConsentTerms(jurisdiction=one.jurisdiction, document=one.document)
+        for purpose, one in mapping.consent.items()
+        if one.jurisdiction or one.document
+    }
     columns = [
-        read_booleans(block.column(column), failed.of("wrong_consent", column))
-        for column in (one.column for one in mapping.consent.values())
+        read_booleans(block.column(one.column), failed.of("wrong_consent", one.column))
+        for one in mapping.consent.values()
     ]
     rows = list(zip(*columns, strict=True))
-    given = {
-        row: {purpose: said for purpose, said in zip(mapping.consent, row, strict=True) if said is not None}
-        for row in set(rows)
-    }
+    given = {}
+    for row in set(rows):
+        consent = {
+            purpose: said for purpose, said in zip(mapping.consent, row, strict=True) if said is not None
+        }
+        given[row] = consent, {purpose: one for purpose, one in terms.items() if purpose in consent}
     return list(map(given.__getitem__, rows))

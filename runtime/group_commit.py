@@ -7,7 +7,7 @@ waiting is bounded, so a slow store makes callers try again later and never fill
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from adapters.log.append import Appended, append
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry
 from runtime.errors import Overloaded, StoreUnavailable
 from runtime.failpoints import failpoint
@@ -39,10 +40,12 @@ class _Waiting(NamedTuple):
 
 
 class GroupCommit:
-    """Appends to the log for many callers at once. Belongs to one event loop; `run` has to be running."""
+    """Appends to the log for many callers at once, by the identity rules in force. Belongs to one event loop; `run` has
+    to be running."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, rules: Callable[[], Rules] = lambda: DEFAULT_RULES) -> None:
         self._engine = engine
+        self._rules = rules
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -123,7 +126,7 @@ class GroupCommit:
     def _commit(self, entries: list[Entry]) -> list[Appended]:
         failpoint("append.before")
         with self._engine.begin() as connection:
-            appended = append(connection, entries).appended
+            appended = append(connection, entries, rules=self._rules()).appended
             failpoint("append.before_commit")
         failpoint("append.committed")
         return appended

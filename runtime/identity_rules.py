@@ -23,7 +23,7 @@ def rules_of(workspace: Workspace | None) -> Rules:
         return DEFAULT_RULES
     kinds = {name: Kind(k.priority, k.limit, k.merges) for name, k in workspace.identifiers.items()}
     declared = workspace.identity
-    return Rules(kinds, declared.blocked, declared.login, declared.match)
+    return Rules(kinds, declared.blocked, declared.login, declared.match, declared.shared_device)
 
 
 def rules_until(

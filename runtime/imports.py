@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +24,15 @@ from adapters.imports import Progress, begin_import, move_import
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
+from domain.entries import entries_for
 from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
-from domain.records import Entry, Record, derive_id
+from domain.records import Entry, derive_id
 from domain.tracking_plan import PlanOfFeed
 from feeds.blocks import Block
 from feeds.files import read_blocks
 from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
-from feeds.table import block_reader
+from feeds.table import Mapped, block_reader
 from runtime.admission import CODE, marked, quarantined
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
@@ -51,8 +52,8 @@ class Batch(NamedTuple):
 
 def mapped(
     file: File, feed: str, mapping: Mapping, began_at: int, after: int = 0
-) -> Iterator[tuple[int, list[tuple[int, Record | Rejected]]]]:
-    """Block by block the number of its last row, and of each row behind number `after` what became of it.
+) -> Iterator[tuple[int, Mapped]]:
+    """Block by block the number of its last row, and what became of the rows behind number `after`.
 
     Raises `FileError`.
     """
@@ -60,8 +61,7 @@ def mapped(
     blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
     while (block := _next(blocks, file.name)) is not None:
         if block.last > after:
-            rows = list(read(block))
-            yield block.last, rows if rows[0][0] > after else [row for row in rows if row[0] > after]
+            yield block.last, read(block).behind(after)
 
 
 def _next(blocks: Iterator[Block], name: str) -> Block | None:
@@ -82,35 +82,30 @@ def batches(
     rules: Rules = DEFAULT_RULES,
 ) -> Iterator[Batch]:
     """The rows behind number `after`. Those that a tracking plan blocks are rejected."""
-    for last, rows in mapped(file, feed, mapping, began_at, after):
-        aside: list[Quarantined] = []
-        found: Iterable[Record | Rejected | Entry] = (row for _, row in rows)
-        if plan is not None:
-            found = [_judged(number, row, plan, began_at, aside) for number, row in rows]
-        entries: list[Entry] = []
-        rejected: list[Rejected] = []
-        for row in found:
-            if isinstance(row, Record):
-                entries.append(entry_for(row, rules))
-            elif isinstance(row, Rejected):
-                rejected.append(row)
-            else:
-                entries.append(row)
-        yield Batch(last, entries, rejected, aside)
+    for last, found in mapped(file, feed, mapping, began_at, after):
+        if plan is None:
+            yield Batch(last, entries_for(found.records, rules), found.rejected)
+        else:
+            yield _judged(last, found, plan, rules, began_at)
 
 
-def _judged(
-    number: int, row: Record | Rejected, plan: PlanOfFeed, now: int, aside: list[Quarantined]
-) -> Record | Rejected | Entry:
-    verdict = plan.judge(row) if isinstance(row, Record) else None
-    if verdict is None or isinstance(row, Rejected):
-        return row
-    if verdict.policy == "mark":
-        return marked(row, verdict)
-    if verdict.policy == "block":
-        return Rejected(number, CODE, verdict.reason, msgspec.json.decode(row.body)["row"])
-    aside.append(quarantined(row, verdict, now))
-    return told_of(aside[-1])
+def _judged(last: int, found: Mapped, plan: PlanOfFeed, rules: Rules, now: int) -> Batch:
+    entries: list[Entry] = []
+    rejected = list(found.rejected)
+    aside: list[Quarantined] = []
+    for number, record in zip(found.numbers, found.records, strict=True):
+        verdict = plan.judge(record)
+        if verdict is None:
+            entries.append(entry_for(record, rules))
+        elif verdict.policy == "mark":
+            entries.append(entry_for(marked(record, verdict), rules))
+        elif verdict.policy == "block":
+            row = msgspec.json.decode(record.body)["row"]
+            rejected.append(Rejected(number, CODE, verdict.reason, row))
+        else:
+            aside.append(quarantined(record, verdict, now))
+            entries.append(told_of(aside[-1]))
+    return Batch(last, entries, sorted(rejected, key=lambda one: one.number), aside)
 
 
 def run_import(
@@ -143,7 +138,7 @@ def run_import(
             if under_way is not None:
                 progress = under_way.result()
                 report(progress)
-            under_way = thread.submit(_commit, engine, progress, batch, rejected)
+            under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
         if under_way is not None:
             progress = under_way.result()
         done = progress._replace(done=True)
@@ -173,12 +168,12 @@ def rejected_file(name: str) -> Path:
     return place.with_name(place.name + ".rejected.ndjson")
 
 
-def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside) -> Progress:
+def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules) -> Progress:
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)
-        appended = append(connection, batch.entries).appended
+        appended = append(connection, batch.entries, rules=rules).appended
         new = sum(one.new for one in appended)
         progress = before._replace(
             number=batch.number,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
 from adapters.log.read import read_positions
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
-from adapters.projections.people import load_graph, load_profiles
+from adapters.projections.people import load_graph, load_profiles, see_person
+from domain.audiences.evaluation import CompiledAudiences
 from domain.consent import Policies
 from domain.identifiers import read_identifier
 from domain.mendable import Mendable
@@ -18,6 +20,8 @@ from domain.records import Identifier, node_id
 from runtime.definitions import plan_of
 from runtime.pipeline import CHECKPOINT
 from runtime.times import written
+
+NOBODY: Final = "nobody is known by this identifier, or the pipeline has not come to them yet"
 
 
 class NobodyError(Mendable, LookupError):
@@ -30,13 +34,23 @@ def show_profile(engine: Engine, said: str) -> dict[str, Any]:
 
     Raises `NobodyError` where that is nobody.
     """
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        profile = person_of(connection, said)
-        position = read_checkpoint(connection, CHECKPOINT)
-        workspace, now = load_workspace(connection), log_time(connection)
-    compiled = plan_of(workspace).audiences
-    traits = compiled.values(compiled.traits, profile.conditions, now)
-    return {"position": position, **shown_profile(profile, traits, compiled.policies)}
+    node = node_id(identifier_of(said))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        seen = see_person(connection, node, CHECKPOINT)
+    definitions, compiled = _compiled.get(engine, (None, None))
+    if compiled is None or definitions != seen.definitions or seen.now is None:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            seen = see_person(connection, node, CHECKPOINT)._replace(now=log_time(connection))
+            compiled = plan_of(load_workspace(connection)).audiences
+        _compiled[engine] = seen.definitions, compiled
+    if seen.profile is None:
+        raise NobodyError(NOBODY)
+    traits = compiled.values(compiled.traits, seen.profile.conditions, seen.now or 0)
+    return {"position": seen.position, **shown_profile(seen.profile, traits, compiled.policies)}
+
+
+#: What a database's definitions came to when they were last looked at: making them ready takes longer than all else.
+_compiled: WeakKeyDictionary[Engine, tuple[tuple[int, int], CompiledAudiences]] = WeakKeyDictionary()
 
 
 def log_time(connection: Connection) -> int:
@@ -51,7 +65,7 @@ def person_of(connection: Connection, said: str) -> Profile:
     found = load_graph(connection, [node])
     profiles = load_profiles(connection, found.values())
     if node not in found or found[node] not in profiles:
-        raise NobodyError("nobody is known by this identifier, or the pipeline has not come to them yet")
+        raise NobodyError(NOBODY)
     return profiles[found[node]]
 
 

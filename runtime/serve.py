@@ -48,7 +48,7 @@ async def run_serve(
     spare_the_collector()
     stop = stop_on_signals()
     engine = engines.open("serve")
-    commit = GroupCommit(engine)
+    commit = GroupCommit(engine, lambda: door.workspace().rules)
     door = HttpDoor(engine, commit, os.environ, settings.lake, engines.database_url)
     ports = door.ports(settings.api_token, settings.public_url)
     server = _Server(

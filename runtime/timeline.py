@@ -70,6 +70,8 @@ def _inbound(state: bytes) -> dict[str, Any]:
         "identifiers": [f"{kind}:{value}" for kind, value in record.identifiers],
         "body": _decode(record.body),
     }
+    if record.presumed:
+        found["presumed"] = True
     if record.properties:
         found["properties"] = record.properties
     if record.consent:

@@ -29,7 +29,14 @@ _VALUES: Final = [
 SCHEMAS: Final = {
     "events": pa.schema([*_WHO, pa.field("feed", _TEXT), pa.field("name", _TEXT), *_VALUES]),
     "attributes": pa.schema([*_WHO, pa.field("priority", pa.int64()), pa.field("name", _TEXT), *_VALUES]),
-    "consents": pa.schema([*_WHO, pa.field("purpose", _TEXT), pa.field("given", pa.bool_())]),
+    "consents": pa.schema(
+        [
+            *_WHO,
+            pa.field("purpose", _TEXT),
+            pa.field("given", pa.bool_()),
+            *(pa.field(name, _TEXT) for name in ("feed", "jurisdiction", "document")),
+        ]
+    ),
 }
 
 

@@ -61,7 +61,11 @@ def offer_history(
         if files[name]:
             stored = _offer_files(connection, name, files[name])
             # Files alone are read with fewer columns and rows; a union hides what they know of themselves.
-            relation = stored if not table.num_rows else stored.union(relation)
+            if table.num_rows:
+                stored.create_view(f"{name}_stored")
+                relation = connection.sql(f"FROM {name}_stored UNION ALL BY NAME FROM {name}_tail")
+            else:
+                relation = stored
         relation.create_view(name)
 
 
@@ -70,7 +74,8 @@ def _offer_files(
 ) -> duckdb.DuckDBPyRelation:
     local = [path for file in files if (path := _path(file)) is not None]
     if len(local) == len(files):
-        return connection.read_parquet(local)
+        # Files of an earlier release may lack a column.
+        return connection.read_parquet(local, union_by_name=True)
     # DuckDB's own reader of object stores is an extension that it would have to fetch.
     connection.register(f"{name}_files", pa_dataset.dataset(files, format="parquet", schema=SCHEMAS[name]))
     return connection.table(f"{name}_files")

@@ -105,6 +105,8 @@ class History:
             self._address(name),
             table,
             mode="append",
+            # A table that an earlier release began gets the columns that it lacks.
+            schema_mode="merge",
             storage_options=self._options,
             writer_properties=_WRITER,
             commit_properties=CommitProperties(app_transactions=[Transaction(_APPLICATION, upto)]),

@@ -141,6 +141,18 @@ class Keyring:
                 ) from error
         return opened
 
+    def open_state(self, place: bytes, subject: str, state: bytes, wrapped: bytes | None) -> bytes:
+        """As `open_states`, of one, by its wrapped key as it was read with it."""
+        try:
+            if wrapped is None:
+                raise InvalidTag
+            secret = self._management.unwrap(context_of(subject), wrapped)
+            return unseal(AESGCM(secret), state, place)
+        except InvalidTag as error:
+            raise UnreadableError(
+                f"the state of {place.decode()} {subject} cannot be opened by its key"
+            ) from error
+
     def _for_writing(
         self, cursor: Cursor, subjects: Collection[str], erasures: int | None
     ) -> dict[str, DataKey]:

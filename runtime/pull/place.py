@@ -97,7 +97,7 @@ def commit(
     with engine.begin() as connection:
         for item in (*admitted.aside, *aside):
             put_aside(connection, item)
-        if not append(connection, entries).appended[-1].new:
+        if not append(connection, entries, rules=rules).appended[-1].new:
             raise OvertakenError(feed)
         failpoint("pull.before_commit")
     failpoint("pull.committed")

@@ -19,6 +19,7 @@ from adapters.files import NoFileError, find_files, open_file
 from adapters.import_runs import Run, begin_run, end_run
 from adapters.imports import ImportMovedError
 from adapters.log.append import append
+from adapters.projections.definitions import load_workspace
 from adapters.warehouse import WarehouseError
 from domain.imports import Import
 from domain.records import Entry, derive_id
@@ -27,6 +28,7 @@ from domain.tracking_plan import PlanOfFeed
 from feeds.mapping import Mapping as TableMapping
 from feeds.rows import FileError
 from runtime.failpoints import failpoint
+from runtime.identity_rules import rules_of
 from runtime.imports import rejected_file, run_import
 from runtime.scheduled.tables import Counts, Source, run_query
 from runtime.workspace_view import read_secret
@@ -91,7 +93,9 @@ def _carried_out(place: Place, name: str, declared: Import, plan: PlanOfFeed | N
         reference = declared.query.url
         url = "" if reference is None else _secret(reference, place.environ)
         plans = {} if plan is None else {declared.feed: plan}
-        return run_query(place.engine, Source(name, declared, mapping, url, plans), run)
+        with place.engine.connect() as connection:
+            rules = rules_of(load_workspace(connection))
+        return run_query(place.engine, Source(name, declared, mapping, url, plans, rules), run)
     options = dict(declared.store)
     for option, reference in declared.store_secrets.items():
         options[option] = _secret(reference, place.environ)

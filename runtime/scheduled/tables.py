@@ -29,6 +29,7 @@ from adapters.log.append import Appended, append
 from adapters.log.read import read_positions
 from adapters.quarantine import Quarantined, put_aside
 from adapters.warehouse import WarehouseError, cursor_text, cursor_value, query
+from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.imports import Import
 from domain.imports import Query as Declared
 from domain.records import Entry, Record, derive_id, record_of
@@ -60,13 +61,15 @@ class Counts(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A query that is run: its import's name and definition, where its warehouse is, and the feeds' plans."""
+    """A query that is run: its import's name and definition, where its warehouse is, the feeds' plans, and the identity
+    rules."""
 
     name: str
     declared: Import
     mapping: TableMapping
     url: str
     plans: Plans
+    rules: Rules = DEFAULT_RULES
 
 
 def run_query(engine: Engine, source: Source, run: Run) -> Counts:
@@ -96,7 +99,7 @@ def _by_cursor(engine: Engine, source: Source, declared: Declared, run: Run) -> 
         block, digests = reader.block(page), []
         taken_before = Counter(place.rows)
         fresh: list[int] = []
-        for index, row in enumerate(block.rows):
+        for index, row in enumerate(block.objects):
             digest = hashlib.sha256(_encode(row)).hexdigest()[:32]
             digests.append(digest)
             if taken_before[digest] and cursor_text(values[index]) == place.value:
@@ -156,7 +159,7 @@ def _by_difference(engine: Engine, source: Source, declared: Declared, run: Run)
         for page in query(source.url, declared.duckdb, declared.sql):
             block = reader.block(page)
             keys = _keys(block, declared.key)
-            digests = [hashlib.sha256(_encode(row)).digest()[:16] for row in block.rows]
+            digests = [hashlib.sha256(_encode(row)).digest()[:16] for row in block.objects]
             with connection.begin():
                 require_run(connection, run)
                 unmet = see_keys(connection, keys)
@@ -167,7 +170,7 @@ def _by_difference(engine: Engine, source: Source, declared: Declared, run: Run)
                     if key not in unmet:
                         reason = "the query has more than one row with this key"
                         double.append(
-                            Rejected(block.numbers[index], "duplicate_key", reason, block.rows[index])
+                            Rejected(block.numbers[index], "duplicate_key", reason, block.row(index))
                         )
                         continue
                     unmet.discard(key)
@@ -231,22 +234,17 @@ class _Reader:
     def block(self, page: Any) -> Block:
         if isinstance(page, Mapping):
             plain = {name: [_plain(cell) for cell in cells] for name, cells in page.items()}
-            block = Block.of_columns(self._number, plain)
+            count = len(next(iter(plain.values()), ()))
+            block = Block.of_columns(range(self._number, self._number + count), plain)
         else:
             block = block_of(self._number, page)
         self._number += len(block)
         return block
 
-    def records(self, block: Block) -> tuple[dict[int, Record], list[Rejected]]:
+    def records(self, block: Block) -> tuple[dict[int, Record], Sequence[Rejected]]:
         """Records by their row's number, and the rows that do not fit."""
-        records: dict[int, Record] = {}
-        refused: list[Rejected] = []
-        for number, row in self._read(block):
-            if isinstance(row, Rejected):
-                refused.append(row)
-            else:
-                records[number] = row
-        return records, refused
+        found = self._read(block)
+        return dict(zip(found.numbers, found.records, strict=True)), found.rejected
 
 
 def _append(
@@ -258,12 +256,12 @@ def _append(
     further: Sequence[Entry],
 ) -> list[Appended]:
     """Where the records stand, then what was refused, then `further` entries."""
-    admitted = admit(source.plans, list(records.values()), run.started_at)
+    admitted = admit(source.plans, list(records.values()), run.started_at, source.rules)
     aside = [_quarantined(source, one, run) for one in refused]
     for item in (*admitted.aside, *aside):
         put_aside(connection, item)
     told = [told_of(item) for item in aside]
-    return append(connection, [*admitted.entries, *told, *further]).appended
+    return append(connection, [*admitted.entries, *told, *further], rules=source.rules).appended
 
 
 def _quarantined(source: Source, row: Rejected, run: Run) -> Quarantined:

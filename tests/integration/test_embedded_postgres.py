@@ -59,7 +59,7 @@ def test_is_private_and_durable(home: Path) -> None:
     with start_postgres(home) as server:
         assert ask(server, "show listen_addresses") == ""
         assert psutil.Process(server.pid).net_connections("tcp") == []
-        assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+        assert stat.S_IMODE(server.store.stat().st_mode) == 0o700
         assert stat.S_IMODE(server.log.stat().st_mode) == 0o600
         for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
             assert ask(server, f"show {setting}") == "on"
@@ -89,20 +89,20 @@ def test_restarts_after_postmaster_is_killed_under_a_busy_backend(
         wait_until(lambda: ask(server, running) == "active", "the query to run")
         os.kill(server.pid, signal.SIGKILL)
         wait_until(lambda: server.poll() is not None, "the postmaster's end")
-        assert claim.processes_of(claim.Remains(server.data, "postgres", signal.SIGQUIT))
+        assert claim.processes_of(claim.Remains(server.store, "postgres", signal.SIGQUIT))
         server.start()
         assert ask(server, "select answer from kept") == 42
 
 
 def test_starts_when_the_old_pid_now_belongs_to_another_process(home: Path) -> None:
     with start_postgres(home) as server:
-        remains = (server.data / "postmaster.pid").read_text()
+        remains = (server.store / "postmaster.pid").read_text()
         old = server.pid
-    with run_as_owner(server.data, "/bin/sleep", "60") as other:
+    with run_as_owner(server.store, "/bin/sleep", "60") as other:
         try:
             stale = remains.replace(str(old), str(other.pid), 1)
             for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
-                (server.data / name).write_text(stale)
+                (server.store / name).write_text(stale)
             server.start()
             assert ask(server, "select answer from kept") == 42
         finally:

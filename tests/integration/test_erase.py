@@ -23,13 +23,14 @@ from runtime.engines import running as engines_of
 from tests.integration.readable import holding, on_disk, readable
 from tests.integration.simulating import Simulator
 from tests.integration.simulating import running as simulating
-from tests.keys import opened
+from tests.keys import opened, said
 from tests.servers import REPOSITORY, wait_until
 
 KEY = "erase-write-key"
 AUDIENCE = "23842000000000001"
 WORKSPACE = """
 workspace: erasing
+identity: {shared_device: most_recent_user}
 feeds:
   app: {format: segment, secret: {env: ERASE_WRITE_KEY}}
 audiences:
@@ -57,6 +58,8 @@ BOB = {
     "secret": "likes-Qm41w",
 }
 DEVICE = "shared-device-4d5e"
+#: What a device tells while nobody is logged in.
+ALONE = "Seen By Whoever Is There"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def tell(ours: Platform, person: dict[str, str], *, plan: str = "pro") -> None:
             "userId": person["user"],
             "properties": {"what": person["secret"]},
         },
-        {"type": "track", "event": "Seen", "anonymousId": DEVICE, "properties": {}},
+        {"type": "track", "event": ALONE, "anonymousId": DEVICE, "properties": {"what": person["secret"]}},
     ]
     batch = [call | {"messageId": str(uuid4())} for call in calls]
     answer = httpx2.post(f"{ours.url}/v1/batch", json={"batch": batch}, auth=(KEY, ""), trust_env=False)
@@ -159,8 +162,12 @@ def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platfo
     with opened(database(ours)) as connection:
         after = readable(ours, connection)
         assert sum(row.topic == ERASED for row in iterate(connection)) == 1
+        alone = said(database(ours), f"track.{ALONE}")
     assert holding(after, ANN.values()) == set()
     assert {"log, opened", "profiles, opened", "messages"} <= holding(after, BOB.values())
+    assert [one["identifiers"][0] for one in alone] == [["user_id", BOB["user"]]], (
+        "each was of who used it then"
+    )
     assert on_disk(ours.home, list(ANN.values())) == []
     assert ours.status()["audiences"] == {"pros": 1}
 

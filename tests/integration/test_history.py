@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from adapters.history.tables import History
+from adapters.history.tables import History, tables_of
 from adapters.log.append import append
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.people import load_profiles
 from domain.audiences.definition import Audience
-from domain.records import Entry, Identifier, Record, entry_of
+from domain.records import ConsentTerms, Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
 from runtime.cli import app_for
@@ -89,6 +89,7 @@ def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
                     properties_at="properties" if kind == "track" else "",
                     traits_at="traits" if kind == "identify" else "",
                     consent={"push": draw.random() < 0.6} if draw.random() < 0.1 else {},
+                    consent_terms={"push": ConsentTerms(jurisdiction="gdpr", document="ab"[number % 2])},
                 )
             ),
         )
@@ -147,6 +148,39 @@ def test_bulk_agrees_with_the_stream_wherever_the_lake_stands(
     writer.turn()
     assert rows(history) > before
     assert bulk(engine, definitions, history) == stream(engine)
+
+
+def test_the_lake_has_what_each_consent_was_said_under_also_behind_an_earlier_versions_rows(
+    engine: Engine, definitions: Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(str(tmp_path))
+    terms = ["feed", "jurisdiction", "document"]
+
+    def of_an_earlier_version(rows: Any) -> dict[str, Any]:
+        tables = tables_of(rows)
+        return tables | {"consents": tables["consents"].drop_columns(terms)}
+
+    take_in(engine, definitions, 150, seed=6)
+    with monkeypatch.context() as patch:
+        patch.setattr("adapters.history.tables.tables_of", of_an_earlier_version)
+        HistoryWriter(engine, definitions, history).turn()
+    take_in(engine, definitions, 300, seed=7)
+    assert bulk(engine, definitions, history) == stream(engine)
+    HistoryWriter(engine, definitions, history).turn()
+    assert bulk(engine, definitions, history) == stream(engine)
+    history.compact()
+    with history_now(engine, definitions, history, lambda what, done: None) as now:
+        newest = now.duck.execute(
+            "SELECT profile::text, purpose, given, occurred_at, position, c.feed, jurisdiction, document"
+            " FROM consents c JOIN identity USING (node) JOIN person USING (who)"
+            " QUALIFY row_number() OVER (PARTITION BY who, purpose ORDER BY occurred_at DESC, position DESC) = 1"
+        ).fetchall()
+    with engine.connect() as connection:
+        people = load_profiles(connection, {profile for profile, *_ in newest})
+    held = {(id, purpose, *consent) for id, one in people.items() for purpose, consent in one.consent.items()}
+    blank = [row for row in newest if row[5] is None]
+    assert 0 < len(blank) < len(newest)
+    assert {(*row[:5], "", "", "") for row in blank} == {(*one[:5], "", "", "") for one in held - set(newest)}
 
 
 def test_a_writer_killed_between_two_tables_writes_no_row_twice(

@@ -15,10 +15,12 @@ from adapters.log.append import append
 from adapters.projections.subjects import index_subjects
 from domain.outbound import Outbound, Outcome
 from domain.records import Entry, Identifier, Record, RecordType, entry_of
+from domain.workspace import Identity as Told
 from domain.workspace import Workspace
 from runtime.audiences.explain import Explained, explain_membership, explain_membership_then
 from runtime.connection_runs import RunError, ask_for_run
 from runtime.definitions import Definitions, apply_workspace, open_definitions
+from runtime.identity_rules import rules_of
 from runtime.log_tail import PlaceError
 from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
@@ -140,9 +142,9 @@ def requested(database: str) -> list[Outbound]:
     return [msgspec.convert(one, Outbound) for one in said(database, "outbound.requested")]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "identity"), [(1, Told()), (2, Told(shared_device="most_recent_user"))])
 def test_who_somebody_was_is_what_the_pipeline_said_then(
-    seed: int, engine: Engine, database: str, definitions: Definitions
+    seed: int, identity: Told, engine: Engine, database: str, definitions: Definitions
 ) -> None:
     random, at, number = Random(seed), 1_000 * HOUR, 0
     answered: set[str] = set()
@@ -150,14 +152,16 @@ def test_who_somebody_was_is_what_the_pipeline_said_then(
     why: list[dict[str, Any]] = []
     for turn in range(18):
         if turn in (0, 7, 13):
-            apply_workspace(engine, definitions, WORKSPACES[turn // 6])
+            declared = WORKSPACES[turn // 6].model_copy(update={"identity": identity})
+            apply_workspace(engine, definitions, declared)
         at += random.randrange(3) * HOUR
         several = []
         for _ in range(random.randrange(1, 6)):
             number += 1
             several.append(entry_of(record(random, number, at)))
         with engine.begin() as connection:
-            append(connection, [*several, *closed(random, database, answered)], advance_to=at)
+            entries = [*several, *closed(random, database, answered)]
+            append(connection, entries, advance_to=at, rules=rules_of(declared))
         if turn % 3 == 2:
             with suppress(RunError):
                 ask_for_run(engine, "nightly")

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.history import AttributeRow, ConsentRow, HappenedRow, HistoryRow, anchor, history_of
-from domain.identity_rules import DEFAULT_RULES, entry_for
+from domain.identity_rules import DEFAULT_RULES
 from domain.state import Inbound
+from domain.workspace import Workspace
+from runtime.identity_rules import rules_of
 from tests.examples import examples
+from tests.unit.door import Door
 from tests.unit.lake_tables import values
 from tests.unit.memory import HOUR, record
 from tests.unit.naive_audiences import Happened, Known, holds
@@ -31,7 +34,15 @@ _TRAITS = st.sampled_from([{}, {"plan": "pro"}, {"plan": "free"}, {"age": 17}, {
 _CONSENT = st.sampled_from([{}, {"push": True}, {"push": False}])
 
 #: How people are told apart.
-_TOLD_APART = st.sampled_from([{}, {}, {"login": "begins_anew"}, {"match": "best"}])
+_TOLD_APART = st.sampled_from(
+    [
+        {},
+        {"login": "begins_anew"},
+        {"match": "best"},
+        {"shared_device": "most_recent_user"},
+        {"login": "begins_anew", "shared_device": "most_recent_user"},
+    ]
+)
 
 
 @st.composite
@@ -73,7 +84,8 @@ def test_stream_bulk_rebuild_and_meaning_agree(
     # The audience is declared in the middle of it all, or from the start.
     changes: list[tuple[int, Any]] = [(0, ("workspace", "w", {"identity": told_apart}))]
     changes += [(declared % len(several), ("audience", name, body)) for name, body in said.items()]
-    history = History(several, changes, cuts_of(records, cuts), entry_for)
+    door = Door(rules_of(Workspace.model_validate({"workspace": "w", "identity": told_apart})))
+    history = History(several, changes, cuts_of(records, cuts), door)
     live = history.in_order()
     stream: dict[str, set[str]] = {name: set() for name in said}
     for audience, profile in live.memberships:

@@ -14,16 +14,18 @@ from domain.audiences.evaluation import compile_audiences
 from domain.erasure import ERASED, EraseRequest, SubjectErased
 from domain.forwarding import EVERY, Forwarding, Forwardings
 from domain.identifiers import Kind
-from domain.identity_rules import Rules, entry_for
+from domain.identity_rules import Rules
 from domain.mapping import Mapped
 from domain.profiles import decode_profile
-from domain.records import Identifier, Record, node_id
+from domain.records import Identifier, Record, node_id, record_of
 from domain.routing import Destination
 from domain.state import Inbound, Plan
+from tests.unit.door import Door
 from tests.unit.memory import HOUR, Memory, record
 
 #: Few of each, and low limits, so that people meet, merge and are refused.
-RULES = Rules({"email": Kind(20, 2), "anonymous_id": Kind(60, 2), "card": Kind(15, 1)}, blocked=["kiosk"])
+KINDS = {"email": Kind(20, 2), "anonymous_id": Kind(60, 2), "card": Kind(15, 1)}
+RULES = Rules(KINDS, blocked=["kiosk"])
 POOL = [
     *[("user_id", name) for name in ("u0", "u1", "kiosk")],
     *[("email", f"e{n}@example.com") for n in range(3)],
@@ -73,6 +75,9 @@ PLAN = Plan(
         )
     ),
 )
+#: The same, where what a shared device sends is its most recent user's.
+SHARING = PLAN._replace(rules=Rules(KINDS, blocked=["kiosk"], shared_device="most_recent_user"))
+PLANS = st.sampled_from([PLAN, SHARING])
 
 
 class Line(NamedTuple):
@@ -92,6 +97,9 @@ class Asking(NamedTuple):
     behind: int
 
 
+Script = Sequence[tuple[list[tuple[str, str]], int] | Asking]
+
+
 def said(identifiers: Sequence[tuple[str, str]], kind: int, at: int) -> Record:
     match kind:
         case 0:
@@ -104,8 +112,8 @@ def said(identifiers: Sequence[tuple[str, str]], kind: int, at: int) -> Record:
             return record("identify", identifiers, at, traits={"plan": "pro" if kind == 3 else "free"})
 
 
-def lines_of(script: Sequence[tuple[list[tuple[str, str]], int] | Asking]) -> list[Line]:
-    lines = []
+def lines_of(script: Script, plan: Plan = PLAN) -> list[Line]:
+    lines, door = [], Door(plan.rules)
     for position, one in enumerate(script, 1):
         at = position * 7 * HOUR
         if isinstance(one, Asking):
@@ -114,9 +122,8 @@ def lines_of(script: Sequence[tuple[list[tuple[str, str]], int] | Asking]) -> li
             )
             lines.append(Line(position, at, None, None, request))
         else:
-            found = said(*one, at)
-            subject = entry_for(found, RULES).subject
-            lines.append(Line(position, at, RULES.understood(found), subject, None))
+            entry = door(said(*one, at))
+            lines.append(Line(position, at, RULES.understood(record_of(entry.state)), entry.subject, None))
     return lines
 
 
@@ -125,10 +132,10 @@ def inbound(line: Line, erased: dict[str, int]) -> Inbound:
     return Inbound(line.position, line.at, line.record if readable else None, line.subject, line.erase)
 
 
-def live(script: Sequence[tuple[list[tuple[str, str]], int] | Asking]) -> tuple[Memory, dict[str, int]]:
+def live(script: Script, plan: Plan = PLAN) -> tuple[Memory, dict[str, int]]:
     """As the pipeline does it: row by row, keys destroyed up to where the log is when it comes to a request."""
-    memory, erased = Memory(PLAN), dict[str, int]()
-    lines = lines_of(script)
+    memory, erased = Memory(plan), dict[str, int]()
+    lines = lines_of(script, plan)
     for line, one in zip(lines, script, strict=True):
         outcome = memory.take_in([inbound(line, erased)])
         for erasure in outcome.erased:
@@ -147,16 +154,15 @@ scripts = st.lists(st.one_of(records, records, records, askings), min_size=3, ma
 SHARED = [([("user_id", "u0"), ("anonymous_id", "d0")], 3), ([("user_id", "u1"), ("anonymous_id", "d0")], 3)]
 
 
-@example([*SHARED, Asking(("user_id", "u0"), 0)], 7)
-@example([*SHARED, Asking(("user_id", "u0"), 1), ([("anonymous_id", "d0")], 0)], 7)
-@given(scripts, st.integers(1, 7))
-def test_a_replay_without_the_erased_comes_to_the_live_state(
-    script: list[tuple[list[tuple[str, str]], int] | Asking], size: int
-) -> None:
-    ours, erased = live(script)
-    replay = Memory(PLAN)
+@example([*SHARED, Asking(("user_id", "u0"), 0)], 7, PLAN)
+@example([*SHARED, Asking(("user_id", "u0"), 1), ([("anonymous_id", "d0")], 0)], 7, PLAN)
+@example([*SHARED, ([("anonymous_id", "d0")], 0), Asking(("user_id", "u1"), 0)], 7, SHARING)
+@given(scripts, st.integers(1, 7), PLANS)
+def test_a_replay_without_the_erased_comes_to_the_live_state(script: Script, size: int, plan: Plan) -> None:
+    ours, erased = live(script, plan)
+    replay = Memory(plan)
     replay.gone = dict(ours.gone)
-    rows = [inbound(line, erased) for line in lines_of(script)]
+    rows = [inbound(line, erased) for line in lines_of(script, plan)]
     for start in range(0, len(rows), size):
         replay.take_in(rows[start : start + size])
     assert replay.graph == ours.graph
@@ -169,14 +175,12 @@ def test_a_replay_without_the_erased_comes_to_the_live_state(
 FULL = [([("anonymous_id", "d0"), ("email", f"e{n}@example.com")], 3) for n in range(3)]
 
 
-@example(FULL)
-@given(scripts)
-def test_a_record_is_led_by_an_identifier_of_whose_it_is(
-    script: list[tuple[list[tuple[str, str]], int] | Asking],
-) -> None:
-    memory = Memory(PLAN)
+@example(FULL, PLAN)
+@given(scripts, PLANS)
+def test_a_record_is_led_by_an_identifier_of_whose_it_is(script: Script, plan: Plan) -> None:
+    memory = Memory(plan)
     erased: dict[str, int] = {}
-    for line in lines_of(script):
+    for line in lines_of(script, plan):
         outcome = memory.take_in([inbound(line, erased)])
         for erasure in outcome.erased:
             erased |= dict.fromkeys(erasure.nodes, line.position)

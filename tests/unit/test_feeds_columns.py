@@ -95,7 +95,7 @@ def test_parquet_gives_columns_with_times_as_text() -> None:
     )
     [block] = parquet(table)
     assert list(block.numbers) == [1, 2]
-    assert block.rows[0] == {
+    assert block.row(0) == {
         "a": "x",
         "b": 1,
         "at": "2026-11-24T10:15:30.500000Z",
@@ -103,7 +103,7 @@ def test_parquet_gives_columns_with_times_as_text() -> None:
         "nano": "2026-11-24T10:15:30.000000001",
         "sum": Decimal("1.50"),
     }
-    assert set(block.rows[1].values()) == {None, 2}
+    assert set(block.row(1).values()) == {None, 2}
 
 
 def test_blocks_are_bounded_in_rows_and_in_bytes() -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.rows import LINE_LIMIT, FileError, Rejected, Row, read_csv, read_ndjson
+from feeds.blocks import BLOCK_ROWS
+from feeds.csv_table import read_csv
+from feeds.lines import LINE_LIMIT
+from feeds.rows import FileError, Rejected, Row, read_ndjson
 
 
 def csv_rows(data: bytes) -> list[Row | Rejected]:
-    return list(read_csv(io.BytesIO(data)))
+    found: list[Row | Rejected] = []
+    for block in read_csv(io.BytesIO(data)):
+        read = [Row(number, block.row(index)) for index, number in enumerate(block.numbers)]
+        found += sorted([*read, *block.rejected], key=lambda row: row.number)
+    return found
 
 
 def codes(rows: list[Row | Rejected]) -> list[tuple[int, str]]:
@@ -50,10 +58,18 @@ def test_csv(case: str) -> None:
     assert codes(csv_rows(data)) == expected
 
 
-@pytest.mark.parametrize("header", [b"a,a\n", b"a,\n", b'"a\n1\n', b"\xff\n", b",".join([b"x"] * 3_000)])
+@pytest.mark.parametrize(
+    "header", [b"\n1\n", b"a,a\n", b"a,\n", b'"a\n1\n', b"\xff\n", b",".join([b"x"] * 3_000)]
+)
 def test_a_csv_file_whose_first_line_names_no_columns_is_refused(header: bytes) -> None:
     with pytest.raises(FileError):
         csv_rows(header)
+
+
+def test_a_row_that_spans_the_end_of_a_block_is_one_row() -> None:
+    rows = csv_rows(b"a,b\n" + b"1,2\n" * (BLOCK_ROWS - 1) + b'"x\ny",2\n3,4\n')
+    assert [row.number for row in rows[-3:]] == [BLOCK_ROWS, BLOCK_ROWS + 1, BLOCK_ROWS + 3]
+    assert [row.values["a"] for row in rows[-2:] if isinstance(row, Row)] == ["x\ny", "3"]
 
 
 def test_formulas_are_taken_as_the_text_that_they_are() -> None:
@@ -70,6 +86,34 @@ def test_no_bytes_bring_the_csv_reader_down(data: bytes) -> None:
         return
     numbers = [row.number for row in rows]
     assert numbers == sorted(set(numbers))
+
+
+_LINES = st.lists(
+    st.sampled_from(
+        [
+            b"1,2",
+            b'"1",2',
+            b'"1',
+            b'2",3',
+            b"1",
+            b"1,2,3",
+            b"",
+            b"1,2\r",
+            b"\r",
+            b"\xff,2",
+            b"\x00,1",
+            b'"x""y",2',
+        ]
+    )
+)
+
+
+@given(_LINES)
+def test_lines_read_at_once_are_the_rows_that_they_are_one_by_one(lines: list[bytes]) -> None:
+    data = b"a,b\n" + b"\n".join(lines)
+    at_once = csv_rows(data)
+    with patch("feeds.csv_table._at_once", return_value=None):
+        assert csv_rows(data) == at_once
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -23,7 +24,9 @@ BEGAN = 1_700_000_000_000_000
 def read(rows: list[dict[str, Any]], number: int = 2, file: str = "sha256:a", **mapping: Any) -> list[Any]:
     rules = Mapping.model_validate({"identifiers": {"user_id": "user"}} | mapping)
     block = Block(range(number, number + len(rows)), rows)
-    return [row for _, row in block_reader("crm", rules, file, BEGAN)(block)]
+    found = block_reader("crm", rules, file, BEGAN)(block)
+    rows = [*zip(found.numbers, found.records, strict=True), *((one.number, one) for one in found.rejected)]
+    return [row for _, row in sorted(rows, key=itemgetter(0))]
 
 
 def make(row: dict[str, Any], number: int = 2, file: str = "sha256:a", **mapping: Any) -> Record:
@@ -122,9 +125,9 @@ def test_a_row_that_does_not_fit_is_refused_without_its_value(case: str) -> None
 
 def test_a_column_that_the_file_has_not_is_named_with_those_that_it_has() -> None:
     rules = Mapping.model_validate({"identifiers": {"user_id": "usr"}})
-    block = Block.of_columns(1, {"user": ["u-1"], "plan": ["pro"]})
+    block = Block.of_columns([1], {"user": ["u-1"], "plan": ["pro"]})
     with pytest.raises(FileError, match=r"column 'usr'.*user, plan"):
-        list(block_reader("crm", rules, "file", BEGAN)(block))
+        block_reader("crm", rules, "file", BEGAN)(block)
 
 
 @pytest.mark.parametrize("bad", [{"type": "track"}, {"event": "X"}, {"identifiers": {}}, {"colums": {}}])
@@ -144,3 +147,37 @@ def test_no_cell_brings_a_coercion_down(kind: Any, cell: Any) -> None:
         coercer(kind)(cell)
     except ValueError as error:
         assert str(error)
+
+
+_NAMES = ("user", "mail", 'a "b"', "n.n", "p")
+_TEXT = st.sampled_from(["", "u-1", "a@example.com", "7", "yes", "line\nbreak"])
+_TABLE = st.lists(st.lists(_TEXT | st.none() | st.integers(0, 9), min_size=5, max_size=5), max_size=6)
+_MAPPINGS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"identifiers": st.sampled_from([{"user_id": "user"}, {"user_id": "user", "email": "mail"}])},
+    optional={
+        "id": st.just("user"),
+        "values": st.just(
+            {'the "n"': {"column": "n.n", "as": "integer"}, "q": {"column": 'a "b"', "one_of": ["7", "yes"]}}
+        ),
+        "consent": st.just({"push": {"column": "p", "jurisdiction": "gdpr"}}),
+    },
+)
+
+
+@given(_TABLE, _MAPPINGS)
+def test_columns_become_the_records_that_the_same_rows_become(
+    table: list[list[Any]], mapping: dict[str, Any]
+) -> None:
+    rules = Mapping.model_validate(mapping)
+    numbers = range(2, 2 + len(table))
+    rows = Block(numbers, [dict(zip(_NAMES, cells, strict=True)) for cells in table])
+    cells = zip(*table, strict=True) if table else [()] * len(_NAMES)
+    columns = Block.of_columns(numbers, dict(zip(_NAMES, map(list, cells), strict=True)))
+    read = block_reader("crm", rules, "file", BEGAN)
+    assert read(rows) == read(columns)
+
+
+def test_a_row_that_json_cannot_say_is_rejected_and_not_shown() -> None:
+    [good, bad] = read([{"user": "u-1", "x": "a"}, {"user": "u-2", "x": "\ud800"}])
+    assert isinstance(good, Record)
+    assert (bad.number, bad.code, bad.row) == (3, "not_kept", None)

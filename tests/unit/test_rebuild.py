@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.projections.definitions import DefinitionChange, workspace_of
 from domain.identity_rules import Rules
 from domain.profiles import encode_profile
-from domain.records import Entry, Identifier, Record, Row, derive_id, entry_of, node_id
+from domain.records import Entry, Identifier, Record, Row, derive_id, entry_of, node_id, record_of
 from domain.runs import RUN, Run, decode_run, run_entry
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Inbound, Plan
@@ -26,6 +26,7 @@ from runtime.rebuild.fold import Lone, ShardFold, TakenRow
 from runtime.rebuild.plans import AT_RUN, EFFECT, Plans, declared_by
 from runtime.rebuild.scan import Scan
 from runtime.rebuild.unmerge import Past, PastRow
+from tests.unit.door import Door
 from tests.unit.memory import Memory
 from tests.unit.test_step import AUDIENCES, histories
 
@@ -85,6 +86,8 @@ CHANGES = st.one_of(
             ("workspace", "w", {"identity": {"login": "begins_anew"}}),
             ("workspace", "w", {"identity": {"login": "begins_anew", "match": "best"}}),
             ("workspace", "w", {"identity": {"match": "best"}}),
+            ("workspace", "w", {"identity": {"shared_device": "most_recent_user"}}),
+            ("workspace", "w", {"identity": {"login": "begins_anew", "shared_device": "most_recent_user"}}),
             (
                 "workspace",
                 "w",
@@ -184,7 +187,8 @@ class History:
             )
         else:
             entry = self._row_of(row.record)
-            self.inbound[position] = self.inbound[position]._replace(subject=entry.subject)
+            led = record_of(entry.state)
+            self.inbound[position] = self.inbound[position]._replace(record=led, subject=entry.subject)
             self.rows.append(Row(position, *entry[:4], row.recorded_at, entry.state))
 
     def in_order(self) -> Memory:
@@ -304,6 +308,7 @@ def cuts_of(records: list[Inbound], drawn: list[tuple[int, int, int, int]]) -> l
     st.integers(1, 5),
     st.integers(1, 12),
     CUTS,
+    st.booleans(),
 )
 def test_shards_folded_by_themselves_make_up_what_the_log_in_order_makes(
     records: list[Inbound],
@@ -311,8 +316,10 @@ def test_shards_folded_by_themselves_make_up_what_the_log_in_order_makes(
     count: int,
     stretch: int,
     cuts: list[tuple[int, int, int, int]],
+    shared: bool,
 ) -> None:
-    history = History(records, changes, cuts_of(records, cuts))
+    door = Door(Rules(shared_device="most_recent_user")) if shared else entry_of
+    history = History(records, changes, cuts_of(records, cuts), door)
     live = history.in_order()
     folds = in_shards(history, count, stretch)
     profiles = {id: encode_profile(profile) for fold in folds for id, profile in fold.profiles.items()}
