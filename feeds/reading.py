@@ -23,23 +23,6 @@ def malformed(error: Exception) -> MalformedError:
     return MalformedError(Problem("", "malformed_json", f"the body is not JSON as it should be: {error}"))
 
 
-def check_text(body: bytes) -> None:
-    """Refuses U+0000, which JSON allows and a database cannot keep.
-
-    Raises `MalformedError` for bytes that are not UTF-8.
-    """
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedError(
-            Problem("", "invalid_utf8", f"byte {error.start} does not belong to UTF-8 text")
-        ) from None
-    if b"\\u" in body and b"\\u0000" in body and _holds_nul(body):
-        raise InvalidError(Problem("", "nul_character", "text may not contain U+0000"))
-    if b"\x00" in body:
-        raise MalformedError(Problem("", "malformed_json", "a body of JSON has no zero byte"))
-
-
 def _holds_nul(body: bytes) -> bool:
     """An escaped U+0000, and not an escaped backslash before the letters u0000."""
     at = body.find(b"\\u0000")
@@ -71,18 +54,29 @@ def check_depth(body: bytes) -> None:
 def read_json(body: bytes) -> Any:
     """The decoded body. Raises `MalformedError` where it is not JSON or has a key twice, `InvalidError` for what
     JSON allows and a record cannot hold: U+0000, numbers that no reader holds. Lone surrogates are not text."""
-    check_text(body)
     try:
         said = _decode(body)
     except msgspec.ValidationError as error:
         raise InvalidError(Problem("", "out_of_range", str(error))) from None
-    except msgspec.DecodeError as error:
-        raise malformed(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_text(body) or malformed(error) from None
     except RecursionError:
         raise _too_deep() from None
+    if b"\\u0000" in body and _holds_nul(body):
+        raise InvalidError(Problem("", "nul_character", "text may not contain U+0000"))
     if isinstance(said, (dict, list)):
         check_keys(body, said)
     return said
+
+
+def _not_text(body: bytes) -> MalformedError | None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return MalformedError(
+            Problem("", "invalid_utf8", f"byte {error.start} does not belong to UTF-8 text")
+        )
+    return None
 
 
 def check_keys(body: bytes, said: Any) -> None:

@@ -142,7 +142,8 @@ def _record(
         traits_at = "traits"
     elif context is not None and context.get("traits") is not None:
         traits_at = "context.traits"
-    consent, terms = _NO_CONSENT if context is None else _consent(context, pointer)
+    speaks = context is not None and context.get("consent") is not None
+    consent, terms = _consent(context, pointer) if speaks else _NO_CONSENT
     return Record(
         feed=feed,
         message_id=_text(said, "messageId", pointer, _ID_LIMIT) or digest_of(body),

@@ -47,8 +47,8 @@ Cursor = psycopg.Cursor[Any]
 class DataKey(msgspec.Struct, frozen=True, gc=False):
     """A subject's key, empty where there is none any more. Rows at positions up to `erased_at` are erased.
 
-    A cipher is made of it each time: kept, it would take ten times the memory, and reading that again takes longer
-    than making it.
+    A cipher is made of it for each run of a subject's rows: kept, it would take ten times the memory, and reading
+    that again takes longer than making it.
     """
 
     secret: bytes
@@ -86,29 +86,7 @@ class Keyring:
         """
         subjects = {row.subject for row in rows if row.subject is not None}
         keys = self._known(cursor, subjects, _erasures(cursor))
-        return [row if row.subject not in subjects else self._opened(row, keys) for row in rows]
-
-    def _opened(self, row: Row, keys: Mapping[str, DataKey]) -> Row:
-        position, stream_id, version, topic, subject, recorded_at, state = row
-        if not state or state[0] != SEALED:
-            return row
-        assert subject is not None
-        key = keys.get(subject)
-        if key is not None and position <= key.erased_at:
-            return Row(position, stream_id, version, topic, subject, recorded_at, b"")
-        if key is None or not key.secret:
-            raise UnreadableError(
-                f"the row at position {position} cannot be opened: there is no key of subject {subject}, and it"
-                " was not erased; restore table subject_key from a backup"
-            )
-        try:
-            state = unseal(AESGCM(key.secret), state, place_of_row(stream_id, version))
-        except InvalidTag as error:
-            raise UnreadableError(
-                f"the row at position {position} cannot be opened: it or its key was altered; `roundtrip log verify`"
-                " tells which"
-            ) from error
-        return Row(position, stream_id, version, topic, subject, recorded_at, state)
+        return list(_opened(rows, keys))
 
     def seal_states(
         self, cursor: Cursor, place: bytes, states: Mapping[str, bytes], *, same: bool = False
@@ -259,14 +237,45 @@ class Keyring:
 
 def _sealed(entries: Sequence[Entry], keys: Mapping[str, DataKey]) -> Iterator[bytes]:
     nonces = os.urandom(NONCE_BYTES * len(entries))
+    owner: str | None = None
     for start, (stream_id, version, _, subject, state) in zip(
         range(0, len(nonces), NONCE_BYTES), entries, strict=True
     ):
         if subject is None:
             yield state
-        else:
-            nonce = nonces[start : start + NONCE_BYTES]
-            yield seal(AESGCM(keys[subject].secret), nonce, state, place_of_row(stream_id, version))
+            continue
+        if subject != owner:
+            # What somebody does comes in runs, and making a cipher takes as long as sealing by it.
+            owner, cipher = subject, AESGCM(keys[subject].secret)
+        yield seal(cipher, nonces[start : start + NONCE_BYTES], state, place_of_row(stream_id, version))
+
+
+def _opened(rows: Sequence[Row], keys: Mapping[str, DataKey]) -> Iterator[Row]:
+    owner: str | None = None
+    for row in rows:
+        position, stream_id, version, topic, subject, recorded_at, state = row
+        if subject is None or not state or state[0] != SEALED:
+            yield row
+            continue
+        key = keys.get(subject)
+        if key is not None and position <= key.erased_at:
+            yield Row(position, stream_id, version, topic, subject, recorded_at, b"")
+            continue
+        if key is None or not key.secret:
+            raise UnreadableError(
+                f"the row at position {position} cannot be opened: there is no key of subject {subject}, and it"
+                " was not erased; restore table subject_key from a backup"
+            )
+        if subject != owner:
+            owner, cipher = subject, AESGCM(key.secret)
+        try:
+            state = unseal(cipher, state, place_of_row(stream_id, version))
+        except InvalidTag as error:
+            raise UnreadableError(
+                f"the row at position {position} cannot be opened: it or its key was altered; `roundtrip log verify`"
+                " tells which"
+            ) from error
+        yield Row(position, stream_id, version, topic, subject, recorded_at, state)
 
 
 def context_of(subject: str) -> bytes:

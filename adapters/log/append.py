@@ -28,8 +28,8 @@ from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry
 
 TICK_TOPIC: Final = "clock.tick"
-#: So many entries are looked up before a batch is written; a larger batch without a known one among them is
-#: taken for new.
+#: One in so many entries is looked up before a batch is written, and all of a batch that has no more; a larger batch
+#: without a known one among them is taken for new.
 PROBE: Final = 64
 #: Rows that are sent to the server at once.
 CHUNK: Final = 500
@@ -134,7 +134,7 @@ def _kept(
 
 def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Some of many, evenly: what is handed in again is most often handed in again whole."""
-    return entries[:: -(-len(entries) // PROBE)] if entries else entries
+    return entries if len(entries) <= PROBE else entries[::PROBE]
 
 
 def _number(
