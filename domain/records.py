@@ -98,16 +98,17 @@ class Row(NamedTuple):
 #: What the ids are derived in.
 NAMESPACE: Final = bytes.fromhex("6f0e0f3c1d5b5a0a9a3e52f1c0ffee01")
 
+#: The digit that a digest has where a UUID says its variant → the digit that says it.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 
 def derive_id(*parts: str) -> str:
     """The UUID (version 5, RFC 9562) that these parts always have, in canonical text.
 
     The parts are joined with U+001F, which no name, kind or message id may contain.
     """
-    digest = hashlib.sha1(NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
-    h = digest[:16].hex()
-    variant = "89ab"[int(h[16], 16) & 3]
-    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"
+    h = hashlib.sha1(NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 @lru_cache(maxsize=100_000)

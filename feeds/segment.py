@@ -7,6 +7,7 @@ without `messageId` is known by the digest of its bytes, so a retry of the same 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -142,8 +143,9 @@ def _record(
         traits_at = "traits"
     elif context is not None and context.get("traits") is not None:
         traits_at = "context.traits"
-    speaks = context is not None and context.get("consent") is not None
-    consent, terms = _consent(context, pointer) if speaks else _NO_CONSENT
+    consent, terms = _NO_CONSENT
+    if context is not None and context.get("consent") is not None:
+        consent, terms = _consent(context, pointer)
     return Record(
         feed=feed,
         message_id=_text(said, "messageId", pointer, _ID_LIMIT) or digest_of(body),
@@ -167,22 +169,25 @@ def _identifiers(
     context: dict[str, Any] | None,
     pointer: str,
 ) -> tuple[Identifier, ...]:
-    found = []
-    if user_id := _text(said, "userId", pointer, _ID_LIMIT):
-        found.append(Identifier("user_id", user_id))
-    if anonymous_id := _text(said, "anonymousId", pointer, _ID_LIMIT):
-        found.append(Identifier("anonymous_id", anonymous_id))
+    found = _named(_text(said, "userId", pointer, _ID_LIMIT), _text(said, "anonymousId", pointer, _ID_LIMIT))
     # Segment lets it be either; a user id is what an alias call joins that identify cannot.
     if kind == "alias" and (previous := _text(said, "previousId", pointer, _ID_LIMIT)):
-        found.append(Identifier("user_id", previous))
+        found += (Identifier("user_id", previous),)
     if not found:
         raise InvalidError(
             Problem(pointer, "no_identifier", "a call has a 'userId' or an 'anonymousId', or both")
         )
-    if kind != "alias":
-        # Of an alias call's two people it is not said whose they would be.
-        found += more_identifiers(feed, traits if kind == "identify" else None, context, found)
-    return tuple(found)
+    if kind == "alias":
+        # Of an alias call's two people it is not said whose further identifiers would be.
+        return found
+    return found + more_identifiers(feed, traits if kind == "identify" else None, context, found)
+
+
+@lru_cache(maxsize=1_000)
+def _named(user_id: str, anonymous_id: str) -> tuple[Identifier, ...]:
+    """What a call names its person by; remembered, as what somebody does comes in runs."""
+    named = (Identifier("user_id", user_id), Identifier("anonymous_id", anonymous_id))
+    return tuple(identifier for identifier in named if identifier.value)
 
 
 def _object(said: dict[str, Any], name: str, pointer: str) -> dict[str, Any] | None:

@@ -31,10 +31,10 @@ _PLACES: Final = frozenset({"traits", "device", "externalIds"})
 
 def more_identifiers(
     feed: str, traits: dict[str, Any] | None, context: dict[str, Any] | None, said: Sequence[Identifier]
-) -> list[Identifier]:
+) -> tuple[Identifier, ...]:
     """The further identifiers of a call, each once. Of the kinds that the call itself has `said`, none."""
     if traits is None and (context is None or _PLACES.isdisjoint(context)):
-        return []
+        return ()
     kinds = {identifier.kind for identifier in said}
     found: dict[Identifier, None] = {}
     for kind, value in _claims(feed, traits or {}, context or {}):
@@ -42,7 +42,7 @@ def more_identifiers(
             read = read_identifier(kind, value)
             if read is not None:
                 found[read] = None
-    return list(found)
+    return tuple(found)
 
 
 def _claims(feed: str, traits: dict[str, Any], context: dict[str, Any]) -> Iterator[tuple[str, Any]]:
