@@ -5,41 +5,35 @@ Before a row is applied, every timer that fell due by the row's log time has fir
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
-from domain import awaiting, derived, identity
+from domain import awaiting, derived
 from domain.audiences.evaluation import Event
 from domain.channels import channels_of
 from domain.consent import consents_of
 from domain.echoes import came_through
-from domain.erasure import EraseRequest, Erasure, erase
+from domain.erasure import EraseRequest, erase
 from domain.forwarding import Forwarding, Happening
-from domain.identity_rules import leader_of
 from domain.mirrors import hear
 from domain.outbound import Outbound
+from domain.owners import Owners
 from domain.profiles import (
     ATTRIBUTE_LIMIT,
     Membership,
     Profile,
-    add_identifiers,
     as_person,
-    keep_apart,
-    leave_unsaid,
-    merge,
-    nodes,
     set_attributes,
     set_consent,
 )
-from domain.records import Entry, Identifier, Record, dig, node_id
-from domain.routing import Routed
+from domain.records import Record, dig, node_id
 from domain.runs import Run
 from domain.settling import Settling
 from domain.standard_fields import typed
-from domain.state import Closed, Inbound, MembershipChange, Outcome, Plan, State
+from domain.state import Changes, Closed, Inbound, MembershipChange, Outcome, Plan, State
 from domain.telling import Telling
 from domain.traits.telling import fell_due
 
@@ -47,6 +41,7 @@ from domain.traits.telling import fell_due
 TOO_MANY: Final = f"a profile has at most {ATTRIBUTE_LIMIT} attributes"
 
 _body = msgspec.json.Decoder().decode
+_NONE: Final[tuple[Forwarding, ...]] = ()
 
 
 class Fold:
@@ -57,14 +52,9 @@ class Fold:
         self.plan = plan
         self.state = state
         self.first_at = first_at
-        self.changed: set[str] = set()
-        self.merged: dict[str, str] = {}
-        self.links: dict[str, str] = {}
-        self.memberships: list[MembershipChange] = []
-        self.derived: list[tuple[int, Entry]] = []
-        self.erased: list[Erasure] = []
-        self.unlinked: set[str] = set()
-        self.telling = Telling(plan, self.derived)
+        self.changes = Changes()
+        self.telling = Telling(plan, self.changes.derived)
+        self._owners = Owners(plan, state, self.changes, self.telling)
 
     def fire(self, upto: int) -> None:
         """Fires every timer that falls due by this log time."""
@@ -82,9 +72,11 @@ class Fold:
             del profile.dues[audience]
         for audience in sorted(profile.memberships.keys() - known):
             del profile.memberships[audience]
-            self.memberships.append(MembershipChange(audience, profile.id, None))
-            self.derived.append((cause, derived.membership(audience, profile.id, False, now, cause, ())))
-        self.changed.add(profile.id)
+            self.changes.memberships.append(MembershipChange(audience, profile.id, None))
+            self.changes.derived.append(
+                (cause, derived.membership(audience, profile.id, False, now, cause, ()))
+            )
+        self.changes.profiles.add(profile.id)
         entered_or_left = self._evaluate(profile, settling.audiences, now, cause)
         # Who was told of by a connection that is of another audience now may be in neither.
         concerned = [*profile.memberships, *self._audiences_told(profile)]
@@ -96,156 +88,102 @@ class Fold:
     def run(self, profile: Profile, run: Run) -> None:
         """Tells what a connection's run has to tell of a person. Every timer due by then has fired."""
         if self.telling.run(profile, run):
-            self.changed.add(profile.id)
+            self.changes.profiles.add(profile.id)
 
     def outcome(self) -> Outcome:
         """What has changed since the fold began."""
-        self.derived.sort(key=lambda pair: pair[0])
-        entries = [entry for _, entry in self.derived]
+        changes = self.changes
+        changes.derived.sort(key=lambda pair: pair[0])
+        entries = [entry for _, entry in changes.derived]
         entries += derived.outbound(self.telling.routed)
         return Outcome(
-            frozenset(self.changed),
-            self.merged,
-            self.links,
-            self.memberships,
+            frozenset(changes.profiles),
+            changes.merged,
+            changes.links,
+            changes.memberships,
             entries,
-            self.erased,
-            frozenset(self.unlinked),
+            changes.erased,
+            frozenset(changes.unlinked),
         )
 
     def apply(self, row: Inbound) -> None:
         """Takes one row in."""
-        record = row.record
         if row.erase is not None:
             self._erase(row, row.erase)
         if row.closed is not None:
             self._close(row, row.closed)
         if row.told is not None:
             self._hear(row.told)
-        if record is None:
-            return
+        if row.record is not None:
+            self._take_in(row, row.record)
+
+    def _take_in(self, row: Inbound, record: Record) -> None:
+        """Whose record it is, what it says of them, what changes by it, and who is told of that: in this order."""
         graph, profiles = self.state.graph, self.state.profiles
         for identifier in record.identifiers:
             holder = graph.get(node_id(identifier))
             if holder is not None and profiles[holder].dues:
                 self.fire_of(profiles[holder], row.recorded_at)
-        profile, touched = self._person(row, record)
+        profile, touched = self._owners.owner_of(row, record)
         if profile is None:
             return
-        occurred_at = min(record.occurred_at, row.recorded_at)
+        now, cause, occurred_at = row.recorded_at, row.position, min(record.occurred_at, row.recorded_at)
         compiled = self.plan.audiences
         names: list[str] = list(touched)
-        body = None
-        forwardings: tuple[Forwarding, ...] = ()
+        data_changed = bool(names)
+        listening, forwardings = False, _NONE
         if record.type in ("track", "page", "screen"):
             name = derived.event_name(record)
             listening, forwardings = compiled.listens_to(name), self.plan.forwardings.of(name)
-            if listening or forwardings:
-                body = _body(record.body)
-                properties = dig(body, record.properties_at) | record.properties
-                through = came_through(profile, self.plan.answered.get(record.feed, ()))
-                happening = Happening(record.feed, name, occurred_at, properties, through)
-            if listening:
-                names += compiled.fold(profile.conditions, Event(name, occurred_at, row.position, properties))
-        data_changed = bool(touched) or (body is not None and name in self.telling.traits.events)
+        asked = listening or forwardings
+        body = _body(record.body) if asked or record.traits_at else None
+        properties = dig(body, record.properties_at) | record.properties if asked else {}
+        if listening:
+            names += compiled.fold(profile.conditions, Event(name, occurred_at, cause, properties))
+            data_changed = data_changed or name in self.telling.traits.events
+        if forwardings:
+            through = came_through(profile, self.plan.answered.get(record.feed, ()))
+            happening = Happening(record.feed, name, occurred_at, properties, through)
         if record.traits_at or record.traits:
-            traits = dig(body if body is not None else _body(record.body), record.traits_at) | record.traits
-            pairs = self.plan.pairs.get(record.feed)
-            if pairs:
-                traits, moved = hear(profile.mirrors, pairs, record, traits)
-                data_changed = data_changed or moved
-            fresh = self._set_attributes(profile, traits, record.feed, occurred_at, row.position)
-            if fresh:
-                data_changed = True
-                names += compiled.touched_by_attributes(fresh)
+            said = dig(body, record.traits_at) | record.traits
+            data_changed = self._set_attributes(profile, row, record, said, names) or data_changed
         if record.consent:
-            purposes = set_consent(profile, consents_of(record, row.recorded_at, row.position))
-            if purposes:
-                data_changed = True
-                names += compiled.touched_by_consent(purposes)
-        profile.latest = row.position
-        self.changed.add(profile.id)
-        entered_or_left = self._evaluate(profile, names, row.recorded_at, row.position) if names else []
+            purposes = set_consent(profile, consents_of(record, now, cause))
+            data_changed = data_changed or bool(purposes)
+            names += compiled.touched_by_consent(purposes)
+        profile.latest = cause
+        self.changes.profiles.add(profile.id)
+        entered_or_left = self._evaluate(profile, names, now, cause) if names else []
         if data_changed:
             entered_or_left += profile.memberships
             entered_or_left += [a for a in self._audiences_told(profile) if a not in entered_or_left]
         if entered_or_left:
-            self.telling.members(profile, entered_or_left, row.recorded_at, row.position)
+            self.telling.members(profile, entered_or_left, now, cause)
         if profile.awaiting:
-            self.telling.look_again(profile, row.recorded_at, row.position)
+            self.telling.look_again(profile, now, cause)
         for forwarding in forwardings:
             if forwarding.listens_to(happening):
-                self.telling.event(profile, forwarding, happening, row.recorded_at, row.position)
-        self.telling.traits.await_changes(profile, row.recorded_at)
+                self.telling.event(profile, forwarding, happening, now, cause)
+        self.telling.traits.await_changes(profile, now)
 
     def _set_attributes(
-        self, profile: Profile, said: Mapping[str, Any], feed: str, occurred_at: int, position: int
-    ) -> list[str]:
-        """Takes in what can be, and tells of the rest; the names whose value has changed."""
+        self, profile: Profile, row: Inbound, record: Record, said: Mapping[str, Any], names: list[str]
+    ) -> bool:
+        """Takes in what can be, and tells of the rest; whether a value has changed, or one that a destination holds.
+        The audiences to look at are added to `names`."""
+        moved = False
+        pairs = self.plan.pairs.get(record.feed)
+        if pairs:
+            said, moved = hear(profile.mirrors, pairs, record, said)
         taken, refused = typed(said)
-        priority = self.plan.priorities.get(feed, 0)
-        changed, over = set_attributes(profile, taken, priority, occurred_at, position)
-        if refused or over:
-            for name, reason in [*refused.items(), *((name, TOO_MANY) for name in over)]:
-                entry = derived.attribute_refused(profile.id, name, reason, position)
-                self.derived.append((position, entry))
-        return changed
-
-    def _person(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
-        """Whose record it is, and the audiences to look at because identities have changed."""
-        if not record.identifiers:
-            return None, ()
-        leader: Identifier | None = None
-        if row.subject is not None:
-            leader = leader_of(record, row.subject, self.plan.rules)
-            if leader is None:
-                return None, ()
-        profiles, graph = self.state.profiles, self.state.graph
-        found = identity.resolve(
-            record.identifiers,
-            record.type == "alias",
-            self._graph_at(row.position, record),
-            profiles,
-            self.plan.rules,
-            leader,
-            row.position,
-            self.state.apart,
-        )
-        touched: tuple[str, ...] = ()
-        if found.profile is None:
-            if not found.link:
-                return None, ()
-            profile = Profile(id=node_id(found.link[0]), created=row.position, latest=row.position)
-            profiles[profile.id] = profile
-            self.derived.append((row.position, derived.profile_created(profile, row.position)))
-            touched = self.plan.audiences.open_to_strangers
-        else:
-            profile = profiles[found.profile]
-        for identifier, reason in found.refused:
-            entry = derived.merge_refused(profile, identifier, reason, row.position)
-            self.derived.append((row.position, entry))
-        for loser_id in found.merge:
-            profile = self._merge(profile, profiles[loser_id], row.position)
-            touched = self.plan.audiences.names
-        if found.link:
-            add_identifiers(profile, found.link, row.position)
-            for identifier in found.link:
-                node = node_id(identifier)
-                graph[node] = self.links[node] = profile.id
-                if node in self.state.apart:
-                    keep_apart(profile, node, self.state.apart[node])
-        if found.profile is not None and found.link:
-            self.telling.members(profile, list(profile.memberships), row.recorded_at, row.position)
-        return profile, touched
-
-    def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
-        """The graph, with those marked whose identifiers these were though nothing of them is left to fold."""
-        graph, gone = self.state.graph, self.state.gone
-        if not gone:
-            return graph
-        nodes_here = [node_id(identifier) for identifier in record.identifiers]
-        marked = {node: identity.GONE for node in nodes_here if position < gone.get(node, 0)}
-        return ChainMap(marked, graph) if marked else graph
+        priority = self.plan.priorities.get(record.feed, 0)
+        occurred_at = min(record.occurred_at, row.recorded_at)
+        changed, over = set_attributes(profile, taken, priority, occurred_at, row.position)
+        for name, reason in chain(refused.items(), ((name, TOO_MANY) for name in over)):
+            entry = derived.attribute_refused(profile.id, name, reason, row.position)
+            self.changes.derived.append((row.position, entry))
+        names += self.plan.audiences.touched_by_attributes(changed)
+        return moved or bool(changed)
 
     def _erase(self, row: Inbound, request: EraseRequest) -> None:
         """Takes a person out of the state, with all that is on its way for them."""
@@ -254,17 +192,17 @@ class Fold:
         told = [d for c in known if (d := self.plan.destination(c)) is not None]
         aliases = self.plan.rules.aliases(profile.identifiers, self.plan.priorities) if profile else []
         erasure = erase(request, row.position, row.recorded_at, profile, told, aliases)
-        self.erased.append(erasure)
+        self.changes.erased.append(erasure)
         if profile is None:
             return
         for audience in profile.memberships:
-            self.memberships.append(MembershipChange(audience, profile.id, None))
+            self.changes.memberships.append(MembershipChange(audience, profile.id, None))
         for node in erasure.nodes:
             self.state.graph.pop(node, None)
-            self.links.pop(node, None)
-            self.merged.pop(node, None)
+            self.changes.links.pop(node, None)
+            self.changes.merged.pop(node, None)
         del self.state.profiles[profile.id]
-        self.changed.discard(profile.id)
+        self.changes.profiles.discard(profile.id)
 
     def _close(self, row: Inbound, closed: Closed) -> None:
         """Tells a person's channel what became of a message."""
@@ -272,40 +210,14 @@ class Fold:
         if profile is not None:
             self.fire_of(profile, row.recorded_at)
             self.telling.close(profile, closed, row.recorded_at, row.position)
-            self.changed.add(profile.id)
+            self.changes.profiles.add(profile.id)
 
     def _hear(self, told: Outbound) -> None:
         """Notes who was told of a person by a replay, so that an erasure knows it."""
         profile = self.state.profiles.get(self.state.graph.get(told.profile, ""))
         if profile is not None:
             profile.heard[told.connection] = told.fields
-            self.changed.add(profile.id)
-
-    def _merge(self, a: Profile, b: Profile, position: int) -> Profile:
-        told = {p.id: dict(p.routed) for p in (a, b)}
-        members = {p.id: dict(p.memberships) for p in (a, b)}
-        kept = merge(a, b, self.plan.audiences)
-        gone = b if kept is a else a
-        for node in nodes(gone):
-            self.state.graph[node] = self.links[node] = kept.id
-        del self.state.profiles[gone.id]
-        self.changed.discard(gone.id)
-        self.merged[gone.id] = kept.id
-        for audience in members[gone.id]:
-            self.memberships.append(MembershipChange(audience, gone.id, None))
-            if kept.memberships[audience] != members[kept.id].get(audience):
-                self.memberships.append(MembershipChange(audience, kept.id, kept.memberships[audience]))
-        for connection, fields in told[gone.id].items():
-            if kept.routed[connection] != fields:
-                destination = self.plan.destination(connection)
-                if destination is None or "remove" not in destination.changes:
-                    continue
-                if destination.by_runs:
-                    leave_unsaid(kept, connection, fields)
-                else:
-                    self.telling.routed.append((position, gone.id, Routed(destination, "remove", fields)))
-        self.derived.append((position, derived.profile_merged(kept.id, gone.id, position)))
-        return kept
+            self.changes.profiles.add(profile.id)
 
     def fire_of(self, profile: Profile, upto: int) -> None:
         """Fires the profile's timers up to a log time, each at its own time."""
@@ -315,7 +227,7 @@ class Fold:
             for audience in names:
                 profile.dues.pop(audience, None)
             cause = self.first_at(due)
-            self.changed.add(profile.id)
+            self.changes.profiles.add(profile.id)
             changed = self._evaluate(profile, names, due, cause)
             if fell_due(names):
                 changed += profile.memberships
@@ -345,9 +257,9 @@ class Fold:
             else:
                 del profile.memberships[audience]
             changed.append(audience)
-            self.memberships.append(MembershipChange(audience, profile.id, membership))
+            self.changes.memberships.append(MembershipChange(audience, profile.id, membership))
             entry = derived.membership(audience, profile.id, verdict.holds, now, cause, verdict.because)
-            self.derived.append((cause, entry))
+            self.changes.derived.append((cause, entry))
         return changed
 
     def _audiences_told(self, profile: Profile) -> list[str]:

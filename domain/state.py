@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import msgspec
+
 from domain import outbound
 from domain.audiences.evaluation import CompiledAudiences
 from domain.channels import Channel
@@ -93,6 +95,19 @@ class Outcome(NamedTuple):
     entries: Sequence[Entry]
     erased: Sequence[Erasure] = ()
     unlinked: frozenset[str] = frozenset()
+
+
+class Changes(msgspec.Struct):
+    """What a step has changed so far besides the state, as `Outcome` says it in the end: `profiles` are to be saved,
+    `derived` are records that follow, each with the position that is its cause."""
+
+    profiles: set[str] = set()
+    merged: dict[str, str] = {}
+    links: dict[str, str] = {}
+    memberships: list[MembershipChange] = []
+    derived: list[tuple[int, Entry]] = []
+    erased: list[Erasure] = []
+    unlinked: set[str] = set()
 
 
 def nodes_of(rows: Iterable[Inbound]) -> set[str]:

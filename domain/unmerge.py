@@ -124,22 +124,22 @@ def part(fold: Fold, place: Place, request: UnmergeRequest, profile: Profile, ag
         holder = again.graph.get(node)
         if holder is None:
             del fold.state.graph[node]
-            fold.unlinked.add(node)
+            fold.changes.unlinked.add(node)
             nobodys.append(node)
         else:
-            fold.state.graph[node] = fold.links[node] = holder
+            fold.state.graph[node] = fold.changes.links[node] = holder
     del fold.state.profiles[profile.id]
     if profile.id not in again.profiles:
-        fold.merged[profile.id] = halves[0].id
-        fold.memberships += [MembershipChange(audience, profile.id, None) for audience in members]
+        fold.changes.merged[profile.id] = halves[0].id
+        fold.changes.memberships += [MembershipChange(audience, profile.id, None) for audience in members]
     for half in halves:
         fold.state.profiles[half.id] = half
-        fold.changed.add(half.id)
+        fold.changes.profiles.add(half.id)
         first = half.id == again.graph.get(profile.id)
         half.reached = reached_apart(profile.reached, half.reached, first, place.at)
         _tell_memberships(fold, half, members if half.id == profile.id else {}, place)
     parted = [half.id for half in halves if half.id != profile.id]
-    fold.derived += [
+    fold.changes.derived += [
         (place.position, derived.profile_unmerged(profile.id, one, place.position)) for one in parted
     ]
     _leave_to_runs(fold, profile, halves)
@@ -160,17 +160,17 @@ def part(fold: Fold, place: Place, request: UnmergeRequest, profile: Profile, ag
 def _tell_memberships(fold: Fold, half: Profile, before: Mapping[str, object], place: Place) -> None:
     compiled, (position, at) = fold.plan.audiences, place
     for audience in sorted(before.keys() - half.memberships.keys()):
-        fold.memberships.append(MembershipChange(audience, half.id, None))
+        fold.changes.memberships.append(MembershipChange(audience, half.id, None))
         left = derived.membership(audience, half.id, False, at, position, ())
-        fold.derived.append((position, left))
+        fold.changes.derived.append((position, left))
     person = as_person(half)
     for audience in compiled.in_order(half.memberships):
         if before.get(audience) != half.memberships[audience]:
-            fold.memberships.append(MembershipChange(audience, half.id, half.memberships[audience]))
+            fold.changes.memberships.append(MembershipChange(audience, half.id, half.memberships[audience]))
         if audience not in before:
             because = compiled.evaluate(audience, person, at).because
             entered = derived.membership(audience, half.id, True, at, position, because)
-            fold.derived.append((position, entered))
+            fold.changes.derived.append((position, entered))
 
 
 def _leave_to_runs(fold: Fold, profile: Profile, halves: Sequence[Profile]) -> None:

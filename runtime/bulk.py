@@ -131,9 +131,9 @@ def _look_at_people(
     entries: list[Entry] = []
     last = ""
     for page in looked_at(connection, plan, destination, run, after):
-        save(connection, page.state, Outcome(frozenset(page.fold.changed), {}, {}, [], []))
+        save(connection, page.state, Outcome(frozenset(page.fold.changes.profiles), {}, {}, [], []))
         routed += page.fold.telling.routed
-        entries += [entry for _, entry in page.fold.derived]
+        entries += [entry for _, entry in page.fold.changes.derived]
         last, seen = page.last, seen + _PAGE
         if len(routed) >= destination.max_batch or seen >= _PEOPLE_AT_ONCE:
             break

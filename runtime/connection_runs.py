@@ -165,5 +165,5 @@ def preview_run(engine: Engine, name: str) -> WouldSend:
         else:
             for page in looked_at(connection, plan, destination, run):
                 changes.update(routed.change for _, _, routed in page.fold.telling.routed)
-                withheld.update(_why_not(entry.state).reason for _, entry in page.fold.derived)
+                withheld.update(_why_not(entry.state).reason for _, entry in page.fold.changes.derived)
     return WouldSend(position, +changes, withheld)

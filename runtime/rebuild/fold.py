@@ -176,4 +176,4 @@ class ShardFold(PeopleFold):
         super()._drain()
 
     def _followed(self, fold: Fold) -> None:
-        self.comparing.derived(entry for _, entry in fold.derived)
+        self.comparing.derived(entry for _, entry in fold.changes.derived)

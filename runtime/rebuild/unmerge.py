@@ -55,7 +55,7 @@ def fold_apart(
     person = person_of(fold.state, request, place.position)
     if person is None:
         holders = {fold.state.graph.get(node) for node in (request.node, request.other)}
-        fold.changed.update(holder for holder in holders if holder is not None)
+        fold.changes.profiles.update(holder for holder in holders if holder is not None)
         return refused_entry(request, place.position, NOT_ONE)
     fold.fire_of(person, place.at)
     apart = apart_from(person, request, place.position)
