@@ -113,16 +113,15 @@ class Changes(msgspec.Struct):
 def nodes_of(rows: Iterable[Inbound]) -> set[str]:
     """Every node that has to be looked up before the step."""
     rows = list(rows)
-    return {node_id(i) for i in identifiers_of(rows)} | {
-        node
-        for row in rows
-        for node in (
-            row.erase and row.erase.node,
-            row.closed and row.closed.outcome.profile,
-            row.told and row.told.profile,
-        )
-        if node
-    }
+    nodes = {node_id(identifier) for identifier in identifiers_of(rows)}
+    for row in rows:
+        if row.erase is not None:
+            nodes.add(row.erase.node)
+        if row.closed is not None:
+            nodes.add(row.closed.outcome.profile)
+        if row.told is not None:
+            nodes.add(row.told.profile)
+    return nodes - {""}
 
 
 def identifiers_of(rows: Iterable[Inbound]) -> set[Identifier]:

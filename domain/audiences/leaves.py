@@ -43,6 +43,7 @@ class CountLeaf:
         self._least, self._most = condition.bounds
         #: The counts at which it comes to hold or ceases to; no bounds are without one.
         self._edges = sorted(n for n in (self._least, None if self._most is None else self._most + 1) if n)
+        self._moves = self._window.moves
         sliding = self._window.within is not None and self._window.before is not None
         self._limit = MOST_COUNTED if sliding else self._edges[-1]
         # What is longer ago than so much becomes more with time, and the oldest are there first.
@@ -60,7 +61,7 @@ class CountLeaf:
         before = len(state)
         if not insert(state, [event.occurred_at, event.position], self._limit, self._oldest):
             return False
-        if self._window.moves:
+        if self._moves:
             return self._sliding or len(state) >= self._edges[0]
         return len(state) != before and len(state) in self._edges
 

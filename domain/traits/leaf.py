@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import floor
-from typing import Any
+from typing import Any, Final
 
 from domain.audiences.flat import element
 from domain.audiences.matching import properties_matcher, value_at
@@ -29,6 +29,9 @@ from domain.traits.values import (
     total_of,
 )
 
+#: What goes by one occurrence, where no window moves.
+_OF_ONE: Final = ("first", "last", "time_since")
+
 
 class TraitLeaf:
     """Its state is a list, by what is computed:
@@ -47,6 +50,8 @@ class TraitLeaf:
         self._matches = properties_matcher(trait.where)
         self._path = trait.of
         self._window = trait.window
+        #: So many occurrences are remembered; none where what is computed needs less than that.
+        self._kept = MOST_KEPT if self._window.moves else 1 if trait.compute in _OF_ONE else 0
         self._oldest = trait.compute == "first" and not self._window.moves
 
     def empty(self) -> list[Any]:
@@ -59,10 +64,8 @@ class TraitLeaf:
         value = self._asked(event)
         if value is None or (self._matches is not None and not self._matches(event.properties)):
             return False
-        if self._window.moves:
-            return insert(state, [event.occurred_at, event.position, value], MOST_KEPT)
-        if self.compute in ("first", "last", "time_since"):
-            return insert(state, [event.occurred_at, event.position, value], 1, self._oldest)
+        if self._kept:
+            return insert(state, [event.occurred_at, event.position, value], self._kept, self._oldest)
         if self.compute in ("min", "max"):
             return self._extreme(state, [value, event.position])
         if not state:
@@ -80,10 +83,8 @@ class TraitLeaf:
         """What is remembered of somebody who did what both did."""
         if not a or not b:
             return a or b
-        if self._window.moves:
-            return union(a, b, MOST_KEPT)
-        if self.compute in ("first", "last", "time_since"):
-            return union(a, b, 1, self._oldest)
+        if self._kept:
+            return union(a, b, self._kept, self._oldest)
         if self.compute in ("min", "max"):
             merged = list(a)
             self._extreme(merged, b)
@@ -129,7 +130,7 @@ class TraitLeaf:
             return ()
         if self._window.moves:
             return tuple(each[1] for each in self._window.inside(state, now)[:REASONS])
-        if self.compute in ("first", "last", "time_since"):
+        if self._kept:
             return (state[0][1],)
         return (state[1],) if self.compute in ("min", "max") else (state[0],)
 
