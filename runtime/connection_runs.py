@@ -21,7 +21,8 @@ from domain.runs import Run, decode_run, run_entry, stream_of
 from domain.workspace import Workspace
 from runtime.bulk import RAN, gathered_after, looked_at
 from runtime.definitions import Definitions, plan_of
-from runtime.pipeline import CHECKPOINT, lead_alone
+from runtime.leading import lead_alone
+from runtime.pipeline import CHECKPOINT
 from runtime.profiles import log_time
 from runtime.requested import wait_for
 

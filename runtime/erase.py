@@ -25,7 +25,7 @@ from domain.records import Identifier, Row, derive_id, node_id
 from runtime.definitions import Definitions
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
-from runtime.pipeline import lead_alone
+from runtime.leading import lead_alone
 from runtime.relay import CHECKPOINT as RELAY
 from runtime.relay import CLEARED
 from runtime.requested import answer_to, wait_for

@@ -19,8 +19,8 @@ from runtime.definitions import open_definitions
 from runtime.erase import certificate, parse_identifier, request_erasure
 from runtime.errors import StoreUnavailable
 from runtime.group_commit import RETRY_AFTER_S, GroupCommit
+from runtime.leading import tick
 from runtime.loop_measures import measure_loops
-from runtime.pipeline import tick
 from runtime.ports import Ports, WorkspaceView
 from runtime.profiles import show_profile
 from runtime.status import read_status

@@ -3,29 +3,27 @@ appends what follows from it, and moves the checkpoint. A crash anywhere replays
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from threading import Event
 from typing import Final
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.erasure import destroy_person, forget_deletions
 from adapters.keys.management import KeyManagementError
 from adapters.log.append import append
-from adapters.log.read import listen, read_head, read_sources, wait_for_append
+from adapters.log.read import read_sources
 from adapters.projections.checkpoint import LostLeadError, move_checkpoint, read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
-from adapters.projections.people import load_state, next_due, profiles_due, save
+from adapters.projections.people import load_state, profiles_due, save
 from adapters.quarantine import Quarantined, put_aside
 from domain.configuration import TOPIC_PREFIX
 from domain.erasure import REQUESTED, decode_request
-from domain.records import Entry, Row, derive_id, record_of
+from domain.records import Entry, Row, record_of
 from domain.replays import REPLAY
 from domain.runs import RUN
 from domain.set_aside import UNREADABLE, NotAppliedError, entry_of_aside, put_aside_of, reason_of
@@ -46,10 +44,7 @@ CHECKPOINT: Final = "pipeline"
 BATCH_ROWS: Final = 2_000
 #: Profiles whose timers fire in one transaction.
 BATCH_DUE: Final = 4_000
-#: Without news the log is looked at again after this long, in seconds.
-IDLE_WAIT: Final = 1.0
 _INBOUND: Final = ("track.", "identify.", "page.", "screen.", "group.", "alias.")
-_LEAD: Final = 0x70697065
 
 log = structlog.get_logger("pipeline")
 
@@ -252,59 +247,6 @@ def _feed_of(row: Row) -> str:
         return record_of(row.state).feed
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
-
-
-def run_pipeline(
-    engine: Engine, definitions: Definitions, stop: Event, backfill: Backfill | None = None
-) -> None:
-    """Leads until `stop`: only one process does, others wait for it to go."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
-        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
-            if stop.wait(IDLE_WAIT):
-                return
-        listen(lead)
-        pipeline = Pipeline(engine, definitions, backfill=backfill)
-        log.info("pipeline leads", position=pipeline.position)
-        while not stop.is_set():
-            if pipeline.turn() == 0 and not _tick_if_due(engine):
-                wait_for_append(lead, _patience(engine))
-
-
-def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool]) -> None:
-    """Where no process leads, takes in what is there until `done`; where one does, leaves it to that one."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
-        if not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
-            return
-        try:
-            pipeline = Pipeline(engine, definitions)
-            while not done() and pipeline.turn():
-                pass
-        finally:
-            lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEAD})
-
-
-def _tick_if_due(engine: Engine) -> bool:
-    """Time passes without traffic too: when a timer is due by the wall's clock, a tick moves the log's."""
-    with engine.begin() as connection:
-        due = next_due(connection)
-        head = read_head(connection)
-        if due is None or head.clock != "wall" or due > time.time_ns() // 1000 or due <= head.recorded_at:
-            return False
-        append(connection, [tick(due)])
-    return True
-
-
-def tick(due: int) -> Entry:
-    """A row that only moves the log's time (microseconds)."""
-    return Entry(derive_id("tick", str(due)), 1, "clock.tick", None, b'{"due":%d}' % due)
-
-
-def _patience(engine: Engine) -> float:
-    with engine.connect() as connection:
-        due = next_due(connection)
-    if due is None:
-        return IDLE_WAIT
-    return min(max(due / 1_000_000 - time.time(), 0.001), IDLE_WAIT)
 
 
 def drain(pipeline: Pipeline, upto: int) -> Sequence[int]:

@@ -24,7 +24,7 @@ from domain.unmerge import (
 from runtime.definitions import Definitions
 from runtime.errors import UnmergeError
 from runtime.identity_explain import merges_of
-from runtime.pipeline import lead_alone
+from runtime.leading import lead_alone
 from runtime.profiles import person_of
 from runtime.requested import answer_to, wait_for
 

@@ -26,7 +26,7 @@ def pipeline() -> None:
     from runtime.beside import read_beside
     from runtime.collector import spare_the_collector
     from runtime.definitions import open_definitions
-    from runtime.pipeline import run_pipeline
+    from runtime.leading import run_pipeline
 
     spare_the_collector()
     settings, engines = external()

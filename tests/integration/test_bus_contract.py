@@ -21,8 +21,9 @@ from domain.records import Identifier, Record, derive_id, entry_of, node_id
 from domain.workspace import Workspace
 from runtime.bus_contract import CHANNELS, asyncapi
 from runtime.definitions import apply_workspace, open_definitions
+from runtime.leading import tick
 from runtime.outcomes import entries_of
-from runtime.pipeline import Pipeline, drain, tick
+from runtime.pipeline import Pipeline, drain
 from runtime.relay import run_relay
 from tests.keys import KEYS
 

@@ -25,7 +25,8 @@ from domain.records import Entry, derive_id, entry_of
 from domain.workspace import Workspace
 from feeds.segment import parse_call
 from runtime.definitions import Definitions, apply_workspace, open_definitions
-from runtime.pipeline import Pipeline, drain, run_pipeline
+from runtime.leading import run_pipeline
+from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import rebuild_as_of, rebuild_live, verify_live
 from runtime.rebuild.parting import Parting
 from runtime.rebuild.run import PROJECTIONS, Task

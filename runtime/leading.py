@@ -1,0 +1,78 @@
+"""Who leads: one process at a time has the pipeline take the log in, and lets time pass where nothing comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine, text
+
+from adapters.log.append import append
+from adapters.log.read import listen, read_head, wait_for_append
+from adapters.projections.people import next_due
+from domain.records import Entry, derive_id
+from runtime.definitions import Definitions
+from runtime.effect import Backfill
+from runtime.pipeline import Pipeline
+
+#: Without news the log is looked at again after this long, in seconds.
+IDLE_WAIT: Final = 1.0
+_LEAD: Final = 0x70697065
+
+log = structlog.get_logger("pipeline")
+
+
+def run_pipeline(
+    engine: Engine, definitions: Definitions, stop: Event, backfill: Backfill | None = None
+) -> None:
+    """Leads until `stop`: only one process does, others wait for it to go."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
+        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+            if stop.wait(IDLE_WAIT):
+                return
+        listen(lead)
+        pipeline = Pipeline(engine, definitions, backfill=backfill)
+        log.info("pipeline leads", position=pipeline.position)
+        while not stop.is_set():
+            if pipeline.turn() == 0 and not _tick_if_due(engine):
+                wait_for_append(lead, _patience(engine))
+
+
+def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool]) -> None:
+    """Where no process leads, takes in what is there until `done`; where one does, leaves it to that one."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
+        if not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+            return
+        try:
+            pipeline = Pipeline(engine, definitions)
+            while not done() and pipeline.turn():
+                pass
+        finally:
+            lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEAD})
+
+
+def _tick_if_due(engine: Engine) -> bool:
+    """Time passes without traffic too: when a timer is due by the wall's clock, a tick moves the log's."""
+    with engine.begin() as connection:
+        due = next_due(connection)
+        head = read_head(connection)
+        if due is None or head.clock != "wall" or due > time.time_ns() // 1000 or due <= head.recorded_at:
+            return False
+        append(connection, [tick(due)])
+    return True
+
+
+def tick(due: int) -> Entry:
+    """A row that only moves the log's time (microseconds)."""
+    return Entry(derive_id("tick", str(due)), 1, "clock.tick", None, b'{"due":%d}' % due)
+
+
+def _patience(engine: Engine) -> float:
+    with engine.connect() as connection:
+        due = next_due(connection)
+    if due is None:
+        return IDLE_WAIT
+    return min(max(due / 1_000_000 - time.time(), 0.001), IDLE_WAIT)
