@@ -5,7 +5,7 @@ Before a row is applied, every timer that fell due by the row's log time has fir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -165,6 +165,21 @@ class Fold:
             if forwarding.listens_to(happening):
                 self.telling.event(profile, forwarding, happening, now, cause)
         self.telling.traits.await_changes(profile, now)
+
+    def pass_by(self, nodes: Sequence[str], recorded_at: int, position: int) -> bool:
+        """Takes in a record that says nothing but whose it is, as `apply` would, where all of these nodes are one
+        person's already; whether they are."""
+        profile = self._owners.met(nodes)
+        if profile is None:
+            return False
+        if profile.dues:
+            self.fire_of(profile, recorded_at)
+        profile.latest = position
+        self.changes.profiles.add(profile.id)
+        if profile.awaiting:
+            self.telling.look_again(profile, recorded_at, position)
+        self.telling.traits.await_changes(profile, recorded_at)
+        return True
 
     def _set_attributes(
         self, profile: Profile, row: Inbound, record: Record, said: Mapping[str, Any], names: list[str]

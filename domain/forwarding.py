@@ -84,6 +84,8 @@ class Forwardings:
                 self._by_name[name] = (*self._by_name.get(name, ()), one)
         self._every = self._by_name.get(EVERY, ())
         self._by_connection = {one.destination.connection: one for one in forwardings}
+        #: The names of the events that any of them may want; `EVERY` stands for all.
+        self.events = frozenset(self._by_name)
 
     def by(self, connection: str) -> Forwarding | None:
         """That of a connection, `None` where it sends no events."""

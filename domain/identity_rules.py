@@ -49,6 +49,8 @@ BLOCKED: Final[frozenset[str]] = frozenset(
 _ZEROS: Final = "0-+: "
 #: Rankings of kinds that are kept in memory.
 _REMEMBERED: Final = 1_000
+#: Ways to name somebody that are kept in memory: of each about 600 bytes.
+_NODES_REMEMBERED: Final = 20_000
 #: What becomes of what a person did before they were known: it is theirs, or stays apart.
 Login = Literal["joins", "begins_anew"]
 #: Which profile a record is about where its identifiers lead to several that cannot be one: that of the identifier
@@ -59,7 +61,7 @@ SharedDevice = Literal["first_user", "most_recent_user"]
 
 
 class Rules:
-    """A workspace's rules. Pure but for its memory of how kinds rank."""
+    """A workspace's rules. Pure but for its memory of how kinds rank and what records name."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Rules:
         self._custom = frozenset(kinds) - frozenset(KINDS)
         self._blocked = BLOCKED | {value.strip().casefold() for value in blocked}
         self._ranked: dict[tuple[str, ...], list[int]] = {}
+        self._nodes: dict[tuple[str, tuple[Identifier, ...], str | None], tuple[str, ...]] = {}
 
     def kind(self, name: str) -> Kind:
         """The rules of a kind; a kind that nobody declared is a vendor's."""
@@ -99,6 +102,20 @@ class Rules:
             ranks = [(not kind.merges, kind.priority) for kind in map(self.kind, kinds)]
             places = self._ranked[kinds] = sorted(range(len(kinds)), key=ranks.__getitem__)
         return places
+
+    def nodes(self, feed: str, identifiers: tuple[Identifier, ...], subject: str | None) -> tuple[str, ...]:
+        """The nodes of what an understood record names, where each of them names somebody and one is the row's subject,
+        as in nearly every record; otherwise none."""
+        key = feed, identifiers, subject
+        found = self._nodes.get(key)
+        if found is None:
+            if len(self._nodes) >= _NODES_REMEMBERED:
+                self._nodes.clear()
+            found = tuple(node_id(identifier) for identifier in identifiers)
+            if subject not in found or any(self.blocked(identifier) for identifier in identifiers):
+                found = ()
+            self._nodes[key] = found
+        return found
 
     def aliases(self, kinds: Mapping[str, Iterable[str]], feeds: Iterable[str]) -> list[Identifier]:
         """Declared kinds' values as the feeds may have called them before they were understood."""

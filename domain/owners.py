@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from domain import derived, identity
 from domain.identity_rules import leader_of
@@ -28,6 +28,9 @@ class Owners:
         changed."""
         if not record.identifiers:
             return None, ()
+        met = self.met(self._plan.rules.nodes(record.feed, record.identifiers, row.subject))
+        if met is not None:
+            return met, ()
         leader: Identifier | None = None
         if row.subject is not None:
             leader = leader_of(record, row.subject, self._plan.rules)
@@ -65,6 +68,14 @@ class Owners:
             if found.profile is not None:
                 self._telling.members(profile, list(profile.memberships), row.recorded_at, row.position)
         return profile, touched
+
+    def met(self, nodes: Sequence[str]) -> Profile | None:
+        """Whose all of these nodes are already, `None` where that is nobody, or has yet to be looked at."""
+        graph, gone = self._state.graph, self._state.gone
+        holder = graph.get(nodes[0]) if nodes else None
+        if not holder or (len(nodes) > 1 and any(graph.get(node) != holder for node in nodes)):
+            return None
+        return None if gone and not gone.keys().isdisjoint(nodes) else self._state.profiles[holder]
 
     def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:
         """The graph, with those marked whose identifiers these were though nothing of them is left to fold."""

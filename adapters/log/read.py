@@ -109,12 +109,12 @@ def read_events(
 
 def read_positions(connection: Connection, positions: Sequence[int]) -> list[Row]:
     """The rows at these positions, in order."""
-    with driver_of(connection).cursor(binary=True) as cursor:
+    with driver_of(connection).cursor(binary=True, row_factory=_row) as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM log WHERE position = ANY(%b) ORDER BY position",  # noqa: S608
             (list(positions),),
         )
-        rows = [Row._make(row) for row in cursor]
+        rows = cursor.fetchall()
     part: Archived | None = None
     for position in sorted(set(positions).difference(row.position for row in rows)):
         if position > 0 and (part is None or position > part.last):
@@ -191,11 +191,15 @@ def _read(connection: Connection, after: int, end: int, limit: int, choice: _Cho
     return found[:limit]
 
 
+def _row(_: Any) -> Callable[[Sequence[Any]], Row]:
+    return Row._make
+
+
 def _read_live(connection: Connection, after: int, end: int, limit: int, choice: _Choice) -> list[Row]:
-    with driver_of(connection).cursor(binary=True) as cursor:
+    with driver_of(connection).cursor(binary=True, row_factory=_row) as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM log WHERE position > %b AND position <= %b AND ({choice.condition})"  # noqa: S608
             " ORDER BY position LIMIT %b",
             (after, end, *choice.values, limit),
         )
-        return [Row._make(row) for row in cursor]
+        return cursor.fetchall()

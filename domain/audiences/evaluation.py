@@ -95,6 +95,11 @@ class CompiledAudiences:
         return touched
 
     @property
+    def events(self) -> frozenset[str]:
+        """The names of the events that any audience or trait asks about."""
+        return frozenset(self._by_event)
+
+    @property
     def leaves(self) -> Mapping[str, Leaf]:
         """The conditions that remember something, by the id that their state has."""
         return self._leaves

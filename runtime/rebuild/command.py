@@ -46,6 +46,7 @@ def rebuild_live(engine: Engine, task: Task, definitions: Definitions, progress:
 
 def verify_live(engine: Engine, task: Task, definitions: Definitions, progress: Progress) -> Verified:
     """Rebuilds projections and compares them with the live ones, at one position of a log that may grow."""
+    task = task._replace(comparing=True)
 
     def go_on(setting: Setting, store: Store, pipeline: Pipeline) -> Verified:
         with at_one_position(engine, pipeline, _beyond(setting.goal, progress)) as connection:

@@ -10,13 +10,13 @@ import msgspec
 
 from domain.fold import Fold
 from domain.outbound import Outbound, Outcome
-from domain.records import Entry
+from domain.records import Entry, record_of
 from domain.state import Closed, Inbound, State
 from domain.step import apply
 from domain.unmerge import Place, decode_request
 from runtime.rebuild.people import PeopleFold
 from runtime.rebuild.plans import Plans
-from runtime.rebuild.scan import COMPARED, SUBJECT_BYTES, Kind, decode_followed
+from runtime.rebuild.scan import COMPARED, RECORDS, SUBJECT_BYTES, Kind, decode_followed
 from runtime.rebuild.taken_in import LogTime
 from runtime.rebuild.unmerge import PastRow, fold_apart
 
@@ -90,6 +90,10 @@ def digest_of(state: bytes) -> bytes:
     return hashlib.blake2b(state, digest_size=16).digest()
 
 
+def _subject_in(state: bytes) -> str | None:
+    return state[:SUBJECT_BYTES].decode().strip() or None
+
+
 #: Position, log time, kind and state of a row, as a shard takes it in.
 TakenRow = tuple[int, int, int, bytes]
 
@@ -106,6 +110,8 @@ class ShardFold(PeopleFold):
         gone: Mapping[str, int] = {},
         apart: Collection[int] = frozenset(),
         past: Callable[[], Iterable[TakenRow]] = tuple,
+        *,
+        comparing: bool = True,
     ) -> None:
         super().__init__(plans, clock, goal, State({}, {}, gone))
         self._apart = apart
@@ -114,15 +120,19 @@ class ShardFold(PeopleFold):
         #: Messages that may be to go out again.
         self._messages: dict[str, Outbound] = {}
         self.comparing = Comparing()
+        self._compared = comparing
+        #: The nodes of records that say whose they are, by their states; none where `apply` has to look.
+        self._met: dict[bytes, tuple[str, ...]] = {}
         self._undrained = 0
 
     def take(self, position: int, recorded_at: int, kind: int, state: bytes) -> None:
         """Takes one row in. Raises `NotAppliedError`."""
-        if kind == Kind.RECORD:
-            if position in self._apart:
+        if kind in RECORDS:
+            if position in self._apart or (
+                kind == Kind.PASSING and self._passed_by(position, recorded_at, state)
+            ):
                 return
-            subject = state[:SUBJECT_BYTES].decode().strip() or None
-            self.record(position, recorded_at, subject, state[SUBJECT_BYTES:])
+            self.record(position, recorded_at, _subject_in(state), state[SUBJECT_BYTES:])
             self._count()
         elif kind == Kind.MESSAGE:
             message = _requested(state)
@@ -157,6 +167,24 @@ class ShardFold(PeopleFold):
             if held is not None and held.status == "pending":
                 self.outbound[outcome.id] = held._replace(status=outcome.status, attempts=outcome.attempts)
 
+    def _passed_by(self, position: int, recorded_at: int, state: bytes) -> bool:
+        """Takes in a record that says nothing but whose it is, where all that it names are one person's already."""
+        fold = self._fold_at(position)
+        found = self._met.get(state)
+        if found is None:
+            found = self._met[state] = self._nodes_of(fold, state)
+        return fold.pass_by(found, recorded_at, position)
+
+    def _nodes_of(self, fold: Fold, state: bytes) -> tuple[str, ...]:
+        rules = fold.plan.rules
+        record = rules.understood(record_of(state[SUBJECT_BYTES:]))
+        return rules.nodes(record.feed, record.identifiers, _subject_in(state))
+
+    def _pass_definitions(self, position: int) -> None:
+        super()._pass_definitions(position)
+        # By other rules other values name nobody.
+        self._met.clear()
+
     def _count(self) -> None:
         self._undrained += 1
         if self._undrained >= _DRAIN:
@@ -167,7 +195,7 @@ class ShardFold(PeopleFold):
         for position, recorded_at, kind, state in self._past():
             if position >= before:
                 return
-            if kind == Kind.RECORD and state[:SUBJECT_BYTES] in wanted and position not in self._apart:
+            if kind in RECORDS and state[:SUBJECT_BYTES] in wanted and position not in self._apart:
                 subject = state[:SUBJECT_BYTES].decode()
                 yield PastRow(position, recorded_at, subject, state[SUBJECT_BYTES:])
 
@@ -176,4 +204,5 @@ class ShardFold(PeopleFold):
         super()._drain()
 
     def _followed(self, fold: Fold) -> None:
-        self.comparing.derived(entry for _, entry in fold.changes.derived)
+        if self._compared:
+            self.comparing.derived(entry for _, entry in fold.changes.derived)

@@ -27,7 +27,7 @@ from runtime.rebuild.taken_in import ShardRow
 from runtime.rebuild.work import Setting
 
 _PAGE = 5_000
-_PEOPLES = (Kind.RECORD, Kind.UNMERGE, Kind.MESSAGE, Kind.CLOSED, Kind.TOLD)
+_PEOPLES = (Kind.RECORD, Kind.PASSING, Kind.UNMERGE, Kind.MESSAGE, Kind.CLOSED, Kind.TOLD)
 Fact = tuple[str, ...]
 
 

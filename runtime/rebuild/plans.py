@@ -14,6 +14,7 @@ from domain.runs import RUN, Run, decode_run
 from domain.settling import APPLIED, Settling, settling_of
 from domain.state import Plan
 from runtime.definitions import plan_of
+from runtime.rebuild.passing import Heard
 
 #: What is declared: kind and name, and with them the body and the position that declared it.
 Declared = dict[tuple[str, str], tuple[dict[str, Any], int]]
@@ -45,6 +46,10 @@ class Plans:
             leaves |= plan.audiences.leaves
         #: The ids of the conditions that the last plan asks for: the others are not live.
         self.live = frozenset(bare[-1].audiences.leaves)
+        #: The names of the events that any of the plans asks for.
+        self.heard: Heard = frozenset().union(
+            *(plan.audiences.events | plan.forwardings.events for plan in bare)
+        )
         self._plans = [plan._replace(audiences=plan.audiences.remembering(leaves)) for plan in bare]
 
     def next_after(self, position: int) -> int | None:

@@ -22,15 +22,19 @@ from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import as_stored
 from adapters.projections.schema import REBUILT
 from adapters.projections.shadow import create_shadow, drop_shadow, index_shadow
+from adapters.projections.subjects import IndexBehindError
 from domain.records import Row
 from runtime.definitions import Definitions
 from runtime.effect import SETTLED
+from runtime.past import plans_upto
 from runtime.pipeline import CHECKPOINT
 from runtime.rebuild.components import Keys, Shards, components, shard_count
 from runtime.rebuild.errors import RebuildError
+from runtime.rebuild.passing import EVERYTHING, Heard
 from runtime.rebuild.plans import Plans, change_at
+from runtime.rebuild.processes import Parts, workers
 from runtime.rebuild.store import Manifest, Store, boot_id, code_digest, manifest_in
-from runtime.rebuild.work import SCHEMA, Part, Setting, changes_of, workers
+from runtime.rebuild.work import SCHEMA, Setting, changes_of
 
 PROJECTIONS: Final = tuple(table.name for table in REBUILT)
 PEOPLE: Final = ("profile", "identity", "membership")
@@ -52,6 +56,8 @@ class Task(NamedTuple):
     goal: int | None = None
     jobs: int = 1
     range_rows: int = RANGE_ROWS
+    #: Whether the log's own derived records are compared with those derived again.
+    comparing: bool = False
 
 
 @contextmanager
@@ -71,21 +77,24 @@ def fold_log(
     setting = _begin(engine, task)
     store = Store(task.home, setting.secret)
     goal = setting.goal
-    with workers(setting, task.jobs) as part:
+    with workers(setting, task.jobs) as parts:
         done = 0
 
         def report(rows: int) -> None:
             nonlocal done
             done += rows
-            progress(done // 2, goal)
+            progress(min(done // 2, goal), goal)
 
         report(0)
-        _scan(setting, store, part, report)
-        shards = store.load_shards() or _deal(engine, setting, store, definitions, task.jobs)
+        if store.heard() is None:
+            store.save_heard(_heard(engine, goal, definitions))
+        while (shards := store.load_shards()) is None:
+            _scan(setting, store, parts, report)
+            _deal(engine, setting, store, definitions, task.jobs)
         left = [number for number in setting.ranges if not store.routed(number)]
-        for _ in part("route", left):
+        for _ in parts("route", left):
             pass
-        _fold(engine, shards.count, part, report)
+        _fold(engine, shards.count, parts, report)
     _finish(engine, store, goal)
     progress(goal, goal)
     return setting, store
@@ -107,12 +116,16 @@ def _begin(engine: Engine, task: Task) -> Setting:
         if held is None or secret is None:
             as_of = task.goal is not None
             boot, code = boot_id(), code_digest()
-            held = Manifest(uuid4().hex, goal, as_of, people, task.range_rows, now, boot, code)
+            held = Manifest(
+                uuid4().hex, goal, as_of, people, task.comparing, task.range_rows, now, boot, code
+            )
             secret = os.urandom(KEY_BYTES)
             Store(task.home, secret).begin(held)
             create_shadow(connection, SCHEMA, TABLES)
             _create_notes(connection, held.token, task.keys.wrap(_context(held.token), secret))
-    return Setting(task.url, task.keys, secret, now, task.home, held.goal, held.range_rows, held.people)
+    return Setting(
+        task.url, task.keys, secret, now, task.home, held.goal, held.range_rows, held.people, held.comparing
+    )
 
 
 def erasures(connection: Connection) -> int:
@@ -123,7 +136,8 @@ def erasures(connection: Connection) -> int:
 
 def _same(held: Manifest, task: Task, people: bool, live: int) -> bool:
     goal = held.goal <= live if task.goal is None else held.goal == task.goal
-    return goal and held.as_of == (task.goal is not None) and held.people == people
+    known = held.comparing or not task.comparing
+    return goal and known and held.as_of == (task.goal is not None) and held.people == people
 
 
 def _context(token: str) -> bytes:
@@ -156,16 +170,28 @@ def _secret(connection: Connection, keys: KeyManagement, token: str) -> bytes | 
     return keys.unwrap(_context(token), row[0]) if row else None
 
 
-def _scan(setting: Setting, store: Store, part: Part, report: Callable[[int], None]) -> None:
+def _scan(setting: Setting, store: Store, parts: Parts, report: Callable[[int], None]) -> None:
     left = [number for number in setting.ranges if not store.scanned(number)]
     full = setting.range_rows
     report(setting.goal - sum(min(full, setting.goal - number * full) for number in left))
-    for rows in part("scan", left):
+    for rows in parts("scan", left):
         report(rows)
 
 
-def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitions, jobs: int) -> Shards:
-    """Puts together what the scans have found: components and their shards, the log's time, definitions."""
+def _heard(engine: Engine, goal: int, definitions: Definitions) -> Heard:
+    """The events that anything up to the goal asks for, as far as the index of the log by subject tells."""
+    with engine.connect() as connection:
+        try:
+            return plans_upto(connection, goal, definitions.change_of).heard
+        except IndexBehindError:
+            return EVERYTHING
+
+
+def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitions, jobs: int) -> None:
+    """Puts together what the scans have found: components and their shards, the log's time, definitions.
+
+    An index is no truth: where it lacks a definition that is in the log, all is to be scanned again.
+    """
     nodes: Keys = np.empty(0, np.uint64)
     edges: Keys = np.empty((0, 2), np.uint64)
     clock: list[NDArray[np.int64]] = []
@@ -185,18 +211,21 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
         rows += len(scan["positions"])
     with engine.begin() as connection:
         changes = [as_stored(connection, change_at(row, definitions.change_of)) for row in declared]
+    heard = Plans(changes).heard
+    if not heard <= (known := store.heard() or EVERYTHING) and known != EVERYTHING:
+        store.save_heard(heard)
+        return
     store.save_apart(np.concatenate(apart))
     store.save_changes(msgspec.msgpack.encode(changes))
     shards = Shards(nodes, components(nodes, edges), shard_count(len(nodes), rows, jobs))
     store.save_shards(shards, clock)
-    return shards
 
 
-def _fold(engine: Engine, shards: int, part: Part, report: Callable[[int], None]) -> None:
+def _fold(engine: Engine, shards: int, parts: Parts, report: Callable[[int], None]) -> None:
     with engine.connect() as connection:
         rows = driver_of(connection).execute(f"SELECT shard FROM {SCHEMA}.rebuilt_shard").fetchall()  # noqa: S608
     done = {shard for (shard,) in rows}
-    for count in part("fold", [shard for shard in range(shards) if shard not in done]):
+    for count in parts("fold", [shard for shard in range(shards) if shard not in done]):
         report(count)
 
 

@@ -8,6 +8,7 @@ share is the log's time and the definitions; both are kept apart from the rows.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from domain.settling import APPLIED
 from domain.unmerge import REQUESTED as UNMERGE
 from domain.unmerge import decode_request
 from runtime.closing import OF_CHANNEL, told_again
+from runtime.rebuild.passing import EVERYTHING, Heard, may_pass, who
 
 #: What begins the topics of inbound records.
 INBOUND: Final = tuple(f"{kind}." for kind in sorted(RECORD_TYPES))
@@ -34,6 +36,8 @@ _FOLLOWED: Final = tuple(f"{kind}." for kind in DERIVED)
 SUBJECT_BYTES: Final = 36
 #: Kinds of derived rows that are compared with those derived again: each is derived exactly once.
 COMPARED: Final = ("audience.", "profile.")
+#: So many ways to name somebody are remembered: of each about 500 bytes.
+_REMEMBERED: Final = 65_536
 
 
 class Kind(IntEnum):
@@ -49,13 +53,18 @@ class Kind(IntEnum):
     CLOSED = 6
     #: An event that a replay tells again: a row of the person's.
     TOLD = 7
+    #: A record that says nothing but whose it is (`runtime.rebuild.passing`).
+    PASSING = 8
 
+
+#: Kinds of rows that are a record.
+RECORDS: Final = (Kind.RECORD, Kind.PASSING)
 
 #: Rows that are no shard's: only their time counts, or not even that, or they are kept by themselves.
-_TIME: Final = 8
-_ERASURE: Final = 9
-_APART: Final = 10
-_EFFECT: Final = 11
+_TIME: Final = 9
+_ERASURE: Final = 10
+_APART: Final = 11
+_EFFECT: Final = 12
 _TIMELESS: Final = 16
 _FOLLOWS: Final = 17
 _DEFINITION: Final = 18
@@ -70,21 +79,29 @@ class Followed(NamedTuple):
     state: bytes
 
 
-class _Named(msgspec.Struct):
-    """As much of a record as says whose it is."""
+class _Named(msgspec.Struct, gc=False):
+    """As much of a record as says whose it is, and whether it says anything of them."""
 
     feed: str
-    identifiers: tuple[tuple[str, str], ...]
+    identifiers: msgspec.Raw
+    traits_at: str = ""
+    traits: msgspec.Raw = msgspec.Raw()
+    consent: msgspec.Raw = msgspec.Raw()
+
+
+class _Whose(NamedTuple):
+    """The nodes that a record names, by the first of which its component is found; that they belong together; and the
+    state of a record that says no more, with its row's subject before it."""
+
+    keys: tuple[int, ...]
+    edges: tuple[tuple[int, int], ...]
+    state: bytes
 
 
 _decode = msgspec.json.Decoder(_Named).decode
+_identifiers = msgspec.json.Decoder(tuple[Identifier, ...]).decode
 _requested = msgspec.json.Decoder(Outbound).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
-
-
-def _named(state: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
-    found = _decode(state)
-    return found.feed, found.identifiers
 
 
 encode_followed = msgspec.msgpack.Encoder().encode
@@ -99,39 +116,36 @@ def key_of(id: str) -> int:
 class Scan:
     """A stretch of the log, row by row. A row's key says by which node its component is found."""
 
-    def __init__(self, people: bool = True) -> None:
+    def __init__(self, people: bool = True, heard: Heard = EVERYTHING) -> None:
         self._people = people
+        self._heard = heard
         #: Position, log time, kind, key and state of each row that some shard needs.
         self.rows: list[tuple[int, int, int, int, bytes]] = []
         self._sorts: dict[str, int] = {}
         #: Log times, each with the first position that has it.
         self.clock: list[tuple[int, int]] = []
+        self._now = -1
         self.nodes: set[int] = set()
         self.edges: set[tuple[int, int]] = set()
         self.definitions: list[Row] = []
         #: Positions of records that were left out, as they could not be applied.
         self.apart: list[int] = []
-        self._known: dict[tuple[str, tuple[str, str]], tuple[int, ...]] = {}
 
     def add(self, row: Row) -> None:
         position, stream_id, _, topic, subject, recorded_at, state = row
         sort = self._sorts.get(topic)
         if sort is None:
-            sort = self._sorts[topic] = _sort_of(topic, self._people)
+            sort = self._sorts[topic] = _sort_of(topic, self._people, self._heard)
         if sort in (_DEFINITION, _EFFECT):
             self.definitions.append(row)
-        if sort == _DEFINITION:
-            return
-        if sort < _TIMELESS and (not self.clock or recorded_at > self.clock[-1][0]):
+        if sort < _TIMELESS and recorded_at > self._now:
+            self._now = recorded_at
             self.clock.append((recorded_at, position))
         # Of whoever was erased nothing is known.
-        if not state:
+        if not state or sort == _DEFINITION:
             return
-        if sort == Kind.RECORD:
-            key = self._key(state)
-            if key is not None:
-                held = (subject or "").encode().ljust(SUBJECT_BYTES) + state
-                self.rows.append((position, recorded_at, sort, key, held))
+        if sort in RECORDS:
+            self._add_record(position, recorded_at, sort, subject, state)
         elif sort == _ERASURE:
             # Requests to delete stand in the erasure's own row, as theirs can soon be read by nobody.
             for at, asked in deletions(row):
@@ -176,38 +190,35 @@ class Scan:
         elif (record := _requested(state)).quiet is not None:
             self.rows.append((position, recorded_at, Kind.MESSAGE, key_of(record.profile), state))
 
-    def _key(self, state: bytes) -> int | None:
-        """The key of a record, `None` where it names nobody; what else it names belongs together with that."""
+    def _add_record(
+        self, position: int, recorded_at: int, sort: int, subject: str | None, state: bytes
+    ) -> None:
         try:
-            feed, identifiers = _named(state)
+            named = _decode(state)
+            keys, edges, whose = _whose(named.feed, bytes(named.identifiers), subject)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # The pipeline has left it out.
-            return None
-        known = self._known
-        keys: list[int] = []
-        for identifier in identifiers:
-            found = known.get((feed, identifier))
-            if found is None:
-                found = known[feed, identifier] = _keys(feed, identifier)
-                self.nodes.update(found)
-            keys += found
+            return
         if not keys:
-            return None
-        first = keys[0]
-        for other in keys[1:]:
-            if other != first:
-                self.edges.add((first, other))
-        return first
+            return
+        self.nodes.update(keys)
+        self.edges.update(edges)
+        if sort == Kind.PASSING and not (named.traits_at or named.traits or named.consent):
+            self.rows.append((position, recorded_at, Kind.PASSING, keys[0], whose))
+        else:
+            self.rows.append((position, recorded_at, Kind.RECORD, keys[0], whose[:SUBJECT_BYTES] + state))
 
 
-def _sort_of(topic: str, people: bool) -> int:
+def _sort_of(topic: str, people: bool, heard: Heard) -> int:
     """What kind of row a topic makes; from `_TIMELESS` on, rows that the log's time does not go by."""
     if topic.startswith(_FOLLOWED):
         return _FOLLOWS if people and topic.startswith(COMPARED) else _TIMELESS
     if topic.startswith(TOPIC_PREFIX):
         return _DEFINITION
     if topic.startswith(INBOUND):
-        return Kind.RECORD if people else _TIME
+        if not people:
+            return _TIME
+        return Kind.PASSING if may_pass(topic, heard) else Kind.RECORD
     if topic == "outbound.requested":
         return Kind.REQUESTED
     if topic == ERASED:
@@ -221,10 +232,18 @@ def _sort_of(topic: str, people: bool) -> int:
     return Kind.OUTCOME if topic in OUTCOME_TOPICS else _TIME
 
 
-def _keys(feed: str, named: tuple[str, str]) -> tuple[int, ...]:
+@lru_cache(maxsize=_REMEMBERED)
+def _whose(feed: str, named: bytes, subject: str | None) -> _Whose:
+    """Whose a record of a feed is that names these identifiers, and what follows from no more than that."""
+    identifiers = _identifiers(named)
+    keys = tuple(key for identifier in identifiers for key in _keys(feed, identifier))
+    edges = tuple((keys[0], other) for other in keys if other != keys[0])
+    return _Whose(keys, edges, (subject or "").encode().ljust(SUBJECT_BYTES) + who(feed, identifiers))
+
+
+def _keys(feed: str, identifier: Identifier) -> tuple[int, ...]:
     """The nodes that an identifier may be, whatever the workspace declares: a vendor's id may be of a declared
     kind too. None for a value that names nobody under any rules."""
-    identifier = Identifier(*named)
     if DEFAULT_RULES.blocked(identifier):
         return ()
     meant = [identifier]

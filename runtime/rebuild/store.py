@@ -25,6 +25,7 @@ from adapters.keys.sealing import NONCE_BYTES, seal, unseal
 from domain.records import Row
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards
+from runtime.rebuild.passing import Heard
 from runtime.rebuild.scan import Scan
 from runtime.rebuild.taken_in import ShardRow
 
@@ -42,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True):
     goal: int
     as_of: bool
     people: bool
+    comparing: bool
     range_rows: int
     erasures: int
     boot: str
@@ -138,11 +140,14 @@ class Store:
             with self._file(number, "sorted").open("rb") as file:
                 file.seek(begin)
                 data = self._unseal(file.read(end - begin), f"{number}/{shard}")
-            at = 0
-            for position, recorded_at, of, upto, kind in index.tolist():
-                if label is None or of == label:
-                    yield ShardRow(position, recorded_at, kind, data[at:upto])
-                at = upto
+            ends = index["end"]
+            starts = np.concatenate(([0], ends[:-1]))
+            if label is not None:
+                wanted = index["label"] == label
+                index, starts, ends = index[wanted], starts[wanted], ends[wanted]
+            states = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+            named = (index[name].tolist() for name in ("position", "recorded_at", "kind"))
+            yield from map(ShardRow, *named, states)
 
     def _pair(self, file: BinaryIO, place: int) -> tuple[int, int]:
         file.seek(8 * place)
@@ -184,6 +189,18 @@ class Store:
     def apart(self) -> frozenset[int]:
         """The positions of records that were left out."""
         return frozenset(np.frombuffer((self.home / "apart").read_bytes(), dtype=np.int64).tolist())
+
+    def save_heard(self, heard: Heard) -> None:
+        """Notes what the scans take for asked for, and forgets those that took less for it."""
+        for file in (*self.home.glob("*.scan.npz"), *self.home.glob("*.rows")):
+            file.unlink()
+        self._put("heard", msgspec.json.encode(sorted(heard)))
+
+    def heard(self) -> Heard | None:
+        try:
+            return frozenset(msgspec.json.decode((self.home / "heard").read_bytes(), type=list[str]))
+        except FileNotFoundError:
+            return None
 
     def save_changes(self, changes: bytes) -> None:
         self._put("definitions", changes)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine
 
 from adapters.database import open_database
 from adapters.keys.management import KeyManagement
-from adapters.log.read import driver_of, read_rows
+from adapters.log.read import driver_of, read_rows, read_sources
 from adapters.projections.definitions import DefinitionChange
 from adapters.projections.load import (
     copy_into,
@@ -30,11 +21,11 @@ from adapters.projections.load import (
     profile_rows,
 )
 from adapters.projections.people import load_all_gone, seal_profiles
-from runtime.embedded.die_with_parent import PR_SET_PDEATHSIG
 from runtime.failpoints import failpoint
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import Lone, ShardFold
+from runtime.rebuild.passing import Heard
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import Scan
 from runtime.rebuild.store import Store
@@ -46,8 +37,9 @@ _PAGE: Final = 5_000
 
 
 class Setting(NamedTuple):
-    """What every part of a rebuild knows. `people` is false where identities are not asked for; by `secret`
-    the files are sealed; `erasures` is how many there had been when it began."""
+    """What every part of a rebuild knows. `people` is false where identities are not asked for, and `comparing` where
+    nobody asks whether what has followed is in the log; by `secret` the files are sealed; `erasures` is how many there
+    had been when it began."""
 
     url: str
     keys: KeyManagement | None
@@ -57,6 +49,7 @@ class Setting(NamedTuple):
     goal: int
     range_rows: int
     people: bool
+    comparing: bool
 
     @property
     def ranges(self) -> range:
@@ -84,13 +77,16 @@ class Worker:
         after = number * self._setting.range_rows
         last = min(after + self._setting.range_rows, self._setting.goal)
         rows = last - after
-        scan = Scan(self._setting.people)
+        scan = Scan(self._setting.people, self._known_heard())
         while after < last:
             with self._engine.connect() as connection:
-                page = read_rows(connection, after, _PAGE, last)
+                if self._setting.comparing:
+                    page = read_rows(connection, after, _PAGE, last)
+                    after = page[-1].position
+                else:
+                    page, after = read_sources(connection, after, _PAGE, last)
             for row in page:
                 scan.add(row)
-            after = page[-1].position
         self._store.save_scan(number, scan)
         return rows
 
@@ -112,7 +108,9 @@ class Worker:
         def past() -> Iterator[ShardRow]:
             return self._store.rows_of(shard, shards, self._setting.ranges)
 
-        fold = ShardFold(plans, clock, self._setting.goal, self._gone, apart, past)
+        fold = ShardFold(
+            plans, clock, self._setting.goal, self._gone, apart, past, comparing=self._setting.comparing
+        )
         rows = 0
         for rows, row in enumerate(past(), 1):  # noqa: B007
             fold.take(*row)
@@ -121,6 +119,11 @@ class Worker:
             _write(connection, shard, fold)
             failpoint("rebuild.before_shard")
         return rows
+
+    def _known_heard(self) -> Heard:
+        heard = self._store.heard()
+        assert heard is not None, "what is asked for is known before anything is scanned"
+        return heard
 
     def _known_shards(self) -> Shards:
         if self._shards is None:
@@ -140,7 +143,8 @@ def _write(connection: Connection, shard: int, fold: ShardFold) -> None:
     copy_into(connection, SCHEMA, "profile", profile_rows(profiles, seal_profiles(connection, profiles)))
     copy_into(connection, SCHEMA, "membership", membership_rows(profiles))
     copy_into(connection, SCHEMA, "outbound", outbound_rows(fold.outbound))
-    write_followed(connection, fold.comparing.lone())
+    if lone := fold.comparing.lone():
+        write_followed(connection, lone)
     driver_of(connection).execute(f"INSERT INTO {SCHEMA}.rebuilt_shard (shard) VALUES (%s)", (shard,))  # noqa: S608
 
 
@@ -153,77 +157,3 @@ def write_followed(connection: Connection, lone: Iterable[Lone]) -> None:
     ):
         for one in lone:
             copy.write_row(one)
-
-
-Part = Callable[[str, Iterable[int]], Iterator[int]]
-
-
-@contextmanager
-def workers(setting: Setting, jobs: int) -> Iterator[Part]:
-    """Has parts done by so many processes: `part(name, numbers)` yields how many rows each of them had."""
-    if jobs == 1:
-        worker = Worker(setting)
-        gc.disable()
-        try:
-            yield lambda name, numbers: (_collected(getattr(worker, name)(number)) for number in numbers)
-        finally:
-            gc.enable()
-            worker.close()
-        return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (setting, os.getpid()))
-    try:
-        yield lambda name, numbers: _spread(pool, jobs, name, numbers)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _spread(pool: ProcessPoolExecutor, jobs: int, name: str, numbers: Iterable[int]) -> Iterator[int]:
-    """A few parts are in work, and no more, however many there are."""
-    waiting: set[Any] = set()
-    for number in numbers:
-        with _nothing_to_import():
-            waiting.add(pool.submit(_do, name, number))
-        if len(waiting) > jobs:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    for future in waiting:
-        yield future.result()
-
-
-@contextmanager
-def _nothing_to_import() -> Iterator[None]:
-    """A new process imports what it is given to do. The whole console script, which it would import too as its
-    main module, takes seconds and 100 MB."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-_worker: Worker | None = None
-
-
-def _open(setting: Setting, parent: int) -> None:
-    global _worker
-    if sys.platform == "linux":
-        # Whoever kills the command must not leave its hands behind.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.disable()
-    _worker = Worker(setting)
-
-
-def _do(name: str, number: int) -> int:
-    assert _worker is not None
-    rows: int = getattr(_worker, name)(number)
-    return _collected(rows)
-
-
-def _collected(rows: int) -> int:
-    """Between parts, since the collector would walk the whole state again and again during one."""
-    gc.collect()
-    return rows

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,11 +24,12 @@ from runtime.definitions import plan_of
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards, components
 from runtime.rebuild.fold import Lone, ShardFold, TakenRow
+from runtime.rebuild.passing import EVERYTHING, Heard
 from runtime.rebuild.plans import AT_RUN, EFFECT, Plans, declared_by
-from runtime.rebuild.scan import Scan
+from runtime.rebuild.scan import Kind, Scan
 from runtime.rebuild.unmerge import Past, PastRow
 from tests.unit.door import Door
-from tests.unit.memory import Memory
+from tests.unit.memory import HOUR, Memory, record, rows
 from tests.unit.test_step import AUDIENCES, histories
 
 _ADS = {
@@ -249,11 +251,12 @@ def _plan_of(changes: list[DefinitionChange]) -> Plan:
     return plan_of(workspace_of([(kind, name, declared[kind, name][0]) for kind, name in sorted(declared)]))
 
 
-def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
+def in_shards(history: History, count: int, cuts: int, heard: Heard | None = None) -> list[ShardFold]:
     """What a rebuild makes of it: stretches of so many rows scanned, dealt to so many shards, and folded."""
+    plans = Plans(history.changes)
     scans = []
     for start in range(0, len(history.rows), cuts):
-        scan = Scan()
+        scan = Scan(heard=plans.heard if heard is None else heard)
         for row in history.rows[start : start + cuts]:
             scan.add(row)
         scans.append(scan)
@@ -267,7 +270,7 @@ def in_shards(history: History, count: int, cuts: int) -> list[ShardFold]:
             shards.of(keys).tolist(), scan.rows, strict=True
         ):
             dealt[shard].append((position, recorded_at, kind, state))
-    plans, clock = Plans(history.changes), clock_of(scans)
+    clock = clock_of(scans)
     return [_folded(plans, clock, len(history.rows), rows) for rows in dealt]
 
 
@@ -335,6 +338,85 @@ def test_shards_folded_by_themselves_make_up_what_the_log_in_order_makes(
     assert memberships == live.memberships
     derived = {lone.id for fold in folds for lone in fold.comparing.lone()}
     assert derived == {e.stream_id for e in live.entries if e.topic.startswith(("audience.", "profile."))}
+
+
+@given(
+    histories(),
+    st.lists(st.tuples(st.integers(0, 29), CHANGES), max_size=6),
+    st.integers(1, 3),
+    CUTS,
+)
+def test_records_of_which_nothing_is_asked_pass_by_with_the_same_result(
+    records: list[Inbound],
+    changes: list[tuple[int, Any]],
+    count: int,
+    cuts: list[tuple[int, int, int, int]],
+) -> None:
+    unheard = [
+        row._replace(record=msgspec.structs.replace(row.record, name="Unheard Of"))
+        if row.record is not None and row.record.type == "track" and number % 2
+        else row
+        for number, row in enumerate(records)
+    ]
+    history = History(unheard, changes, cuts_of(unheard, cuts))
+    passing, whole = in_shards(history, count, 7), in_shards(history, count, 7, EVERYTHING)
+    for one, other in zip(passing, whole, strict=True):
+        assert {id: encode_profile(p) for id, p in one.profiles.items()} == {
+            id: encode_profile(p) for id, p in other.profiles.items()
+        }
+        assert one.state.graph == other.state.graph
+        assert sorted(one.comparing.lone()) == sorted(other.comparing.lone())
+
+
+def test_a_record_of_which_nothing_is_asked_is_taken_along_as_whose_it_is() -> None:
+    ann = (Identifier("user_id", "ann"),)
+    body, traits = msgspec.Raw(b'{"traits":{"plan":"pro"},"amount":1}'), {"plan": "pro"}
+    said: list[dict[str, Any]] = [
+        {"type": "track", "name": "Product Viewed"},
+        {"type": "page", "name": "Start"},
+        {"type": "identify"},
+        {"type": "track", "name": "Order Completed"},
+        {"type": "screen", "name": "Start"},
+        {"type": "track", "name": "Product Viewed", "traits": traits},
+        {"type": "identify", "traits_at": "traits"},
+        {"type": "identify", "consent": {"push": True}},
+        {"type": "alias"},
+        # The topic tells no more than the beginning of such a name.
+        {"type": "track", "name": "x" * 200},
+    ]
+    scan = Scan(heard=frozenset({"Order Completed", "Screen Viewed"}))
+    for number, more in enumerate(said, 1):
+        record = Record(
+            feed="app", message_id=str(number), occurred_at=number, identifiers=ann, body=body, **more
+        )
+        scan.add(Row(number, *entry_of(record)[:4], number, entry_of(record).state))
+    assert [kind for _, _, kind, _, _ in scan.rows] == [Kind.PASSING] * 3 + [Kind.RECORD] * 7
+    assert len({state for _, _, _, _, state in scan.rows[:3]}) == 1
+    assert b"amount" not in scan.rows[0][4]
+    assert b"amount" in scan.rows[3][4]
+
+
+def test_what_any_workspace_of_the_log_asked_for_is_heard() -> None:
+    installed, sent = ({"match": {"event": name}} for name in ("App Installed", "Push Sent"))
+    declared = [
+        DefinitionChange(1, "workspace", "w", {"clock": "simulated"}),
+        DefinitionChange(2, "audience", "a", installed),
+        DefinitionChange(3, EFFECT, "", {"at": 1}),
+        DefinitionChange(4, "audience", "a", sent),
+        DefinitionChange(5, EFFECT, "", {"at": 2}),
+        DefinitionChange(6, "audience", "a", None),
+        DefinitionChange(7, EFFECT, "", {"at": 3}),
+    ]
+    assert Plans(declared).heard == {"App Installed", "Push Sent"}
+
+
+def test_a_record_passes_by_nobody_whose_identifier_names_nobody_any_more() -> None:
+    seen = [record("track", [("user_id", "ann")], at * HOUR, name="Unheard Of") for at in (1, 2, 3)]
+    blocked = ("workspace", "w", {"identity": {"blocked": ["ann"]}})
+    history = History(rows(*((HOUR * at, one) for at, one in enumerate(seen, 1))), [(2, blocked)])
+    [ann] = in_shards(history, 1, 7)[0].profiles.values()
+    assert encode_profile(ann) == history.in_order().profiles[ann.id]
+    assert ann.latest == list(history.inbound)[1]
 
 
 @given(histories(), st.integers(1, 5))

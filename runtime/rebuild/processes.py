@@ -1,0 +1,134 @@
+"""The processes of a rebuild, the command's own among them: each takes the next part that nobody has."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
+from types import ModuleType
+from typing import Final
+
+from runtime.embedded.die_with_parent import PR_SET_PDEATHSIG
+from runtime.rebuild.work import Setting, Worker
+
+#: So many objects may be left by parts before it is looked which of them nobody has any more.
+_UNCOLLECTED: Final = 200_000
+
+Parts = Callable[[str, Sequence[int]], Iterator[int]]
+
+
+class _Shared:
+    """What the processes of a rebuild share: how many of the parts are taken, and the rows that were done."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        self._taken = context.Value("q", 0)
+        self._rows = context.Value("q", 0)
+
+    def begin(self) -> None:
+        self._taken.value = self._rows.value = 0
+
+    def end(self) -> None:
+        """Has nobody take another part."""
+        self._taken.value = sys.maxsize // 2
+
+    @property
+    def rows(self) -> int:
+        return int(self._rows.value)
+
+    def work(self, worker: Worker, name: str, numbers: Sequence[int]) -> Iterator[None]:
+        """Does part after part, as long as there are any."""
+        while (number := self._next(numbers)) is not None:
+            rows = getattr(worker, name)(number)
+            _collect()
+            with self._rows:
+                self._rows.value += rows
+            yield
+
+    def _next(self, numbers: Sequence[int]) -> int | None:
+        with self._taken:
+            place = self._taken.value
+            self._taken.value += 1
+        return numbers[place] if place < len(numbers) else None
+
+
+@contextmanager
+def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
+    """Has parts done by so many processes: `parts(name, numbers)` yields how many rows more were done. The others start
+    while this one is at work already."""
+    context = get_context("spawn")
+    shared = _Shared(context)
+    worker = Worker(setting)
+    others = ProcessPoolExecutor(max(jobs - 1, 1), context, _open, (setting, shared, os.getpid()))
+
+    def parts(name: str, numbers: Sequence[int]) -> Iterator[int]:
+        shared.begin()
+        with _nothing_to_import():
+            helping = [others.submit(_help, name, numbers) for _ in range(min(jobs, len(numbers)) - 1)]
+        told = 0
+        for _ in shared.work(worker, name, numbers):
+            told, more = shared.rows, shared.rows - told
+            yield more
+            for each in helping:
+                # Done before all are taken: it has failed.
+                if each.done():
+                    each.result()
+        for each in helping:
+            each.result()
+        yield shared.rows - told
+
+    gc.disable()
+    try:
+        yield parts
+    finally:
+        gc.enable()
+        shared.end()
+        others.shutdown(cancel_futures=True)
+        worker.close()
+
+
+@contextmanager
+def _nothing_to_import() -> Iterator[None]:
+    """A new process imports what it is given to do. The whole console script, which it would import too as its
+    main module, takes seconds and 100 MB."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+_hands: tuple[Worker, _Shared] | None = None
+
+
+def _open(setting: Setting, shared: _Shared, parent: int) -> None:
+    global _hands
+    if sys.platform == "linux":
+        # Whoever kills the command must not leave its hands behind.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
+    _hands = Worker(setting), shared
+
+
+def _help(name: str, numbers: Sequence[int]) -> None:
+    assert _hands is not None
+    worker, shared = _hands
+    for _ in shared.work(worker, name, numbers):
+        pass
+
+
+def _collect() -> None:
+    """Between parts, since the collector would walk the whole state again and again during one; and only where that is
+    of use: what a part has made goes with it, but for what is in a circle."""
+    if gc.get_count()[0] > _UNCOLLECTED:
+        gc.collect()
