@@ -16,7 +16,7 @@ from feeds.feed import (
     Refused,
     TooLargeError,
 )
-from feeds.reading import check_depth, read_json
+from feeds.reading import check_depth, check_values, is_doubtful, read_parts
 
 #: Items of one payload.
 ITEMS_LIMIT: Final = 10_000
@@ -42,7 +42,7 @@ def read_items(body: bytes, within: str = "") -> list[Item]:
     """
     if not body.strip():
         raise MalformedError(Problem("", "empty_body", "the body is empty; JSON is expected"))
-    said = read_json(body)
+    said = read_parts(body)
     check_depth(body)
     if within:
         if not isinstance(said, dict) or not isinstance(said.get(within), list):
@@ -65,6 +65,8 @@ def read_object(body: bytes) -> Item:
     items = read_items(body)
     if len(items) != 1 or items[0].pointer or not isinstance(items[0].said, dict):
         raise InvalidError(Problem("", "not_an_object", "one JSON object is expected"))
+    if is_doubtful(body):
+        check_values(items[0].said, "")
     return items[0]
 
 
@@ -80,6 +82,8 @@ def gather(
         try:
             if not isinstance(item.said, dict):
                 raise InvalidError(Problem(item.pointer, "not_an_object", "an object is expected here"))
+            if is_doubtful(item.raw):
+                check_values(item.said, item.pointer)
             records += read(item)
             good += 1
         except InvalidError as error:

@@ -23,7 +23,7 @@ from feeds.feed import (
     TooLargeError,
 )
 from feeds.fields import digest_of
-from feeds.reading import check_depth, read_json
+from feeds.reading import check_depth, check_values, is_doubtful, read_json, read_parts
 from feeds.segment_identifiers import more_identifiers
 from feeds.tcf import read_framework
 from feeds.times import parse_time, read_time, unreadable_time
@@ -74,9 +74,9 @@ def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> li
     if not body.strip():
         raise MalformedError(Problem("", "empty_body", "the body is empty; a JSON object is expected"))
     # Read whole, as what is taken in here must be readable ever after.
-    said = read_json(body)
     if call is not None:
-        return [_record(feed, call, said, body, "", None, received_at)]
+        return [_record(feed, call, read_json(body), body, "", None, received_at)]
+    said, doubtful = read_parts(body), is_doubtful(body)
     calls = said.get("batch") if isinstance(said, dict) else None
     if not isinstance(calls, list):
         raise InvalidError(Problem("/batch", "not_a_batch", "'batch' is a list of calls"))
@@ -89,6 +89,8 @@ def parse_call(feed: str, call: str | None, body: bytes, received_at: int) -> li
     for index, (item, part) in enumerate(zip(calls, _decode_batch(body).batch, strict=True)):
         raw = bytes(part)
         try:
+            if doubtful:
+                check_values(item, f"/batch/{index}")
             records.append(_record(feed, None, item, raw, f"/batch/{index}", sent_at, received_at))
         except (InvalidError, TooLargeError) as error:
             too_large = too_large or isinstance(error, TooLargeError)
@@ -108,7 +110,7 @@ def parse_message(feed: str, payload: Payload) -> list[Record]:
     """
     if len(payload.body) > BATCH_LIMIT:
         raise TooLargeError(Problem("", "batch_too_large", f"a message has at most {BATCH_LIMIT} bytes"))
-    said = read_json(payload.body)
+    said = read_parts(payload.body)
     if isinstance(said, dict) and "batch" in said:
         return parse_call(feed, None, payload.body, payload.received_at)
     if isinstance(said, dict) and isinstance(said.get("type"), str):

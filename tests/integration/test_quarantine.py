@@ -14,11 +14,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from adapters.log.append import append
+from adapters.log.read import read_head
+from adapters.projections.checkpoint import read_checkpoint
 from adapters.quarantine import put_asides
-from domain.records import Entry, Identifier, Record, entry_of
+from domain.records import Entry, Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
 from runtime.definitions import Definitions, apply_workspace, open_definitions
-from runtime.pipeline import Pipeline, drain
+from runtime.pipeline import CHECKPOINT, Pipeline, drain
 from runtime.rebuild.command import verify_live
 from runtime.rebuild.run import Task
 from tests.keys import KEYS, MASTER_KEY
@@ -58,7 +60,65 @@ FAULTY = {
     "a state that is no record": said(300)._replace(state=b'{"feed":'),
     "a body nested too deeply to be read": said(301, b"[" * 100_000 + b"]" * 100_000),
     "a number that no profile can hold": said(302, b'{"plan":%d}' % 2**70),
+    "half of a surrogate pair": said(303, rb'{"plan":"\ud800"}'),
 }
+
+
+def named(number: int, kind: RecordType, *identifiers: tuple[str, str], at: int = HOUR) -> Entry:
+    return entry_of(
+        Record(
+            feed="app",
+            message_id=f"n-{number}",
+            type=kind,
+            occurred_at=at,
+            identifiers=tuple(Identifier(*one) for one in identifiers),
+            body=msgspec.Raw(b'{"traits":{"plan":"pro"}}'),
+            traits_at="traits",
+        )
+    )
+
+
+#: What is odd and still is what it says. Beside each, how many people it makes members.
+ODD: dict[str, tuple[list[Entry], int]] = {
+    "an identifier of 100,000 characters": ([named(1, "identify", ("user_id", "x" * 100_000))], 1),
+    "U+0000 in an identifier and a value": (
+        [said(401, rb'{"plan":"pro","a":"\u0000"}'), named(2, "identify", ("user_id", "a\0b"))],
+        2,
+    ),
+    "clocks that are years off": (
+        [
+            named(3, "identify", ("user_id", "past"), at=-(2**60)),
+            named(4, "identify", ("user_id", "far"), at=2**60),
+        ],
+        2,
+    ),
+    "aliases in a circle": (
+        [named(10 + n, "alias", ("user_id", f"c{n}"), ("user_id", f"c{(n + 1) % 3}")) for n in range(3)],
+        1,
+    ),
+    "an alias of oneself": ([named(20, "alias", ("user_id", "me"), ("user_id", "me"))], 1),
+    "a merge storm": (
+        [named(1_000 + n, "identify", ("email", "s@b.c"), ("anonymous_id", f"s{n}")) for n in range(10_000)],
+        1,
+    ),
+    "a merge storm of who had been there before": (
+        [named(20_000 + n, "identify", ("anonymous_id", f"t{n}")) for n in range(300)]
+        + [named(21_000 + n, "identify", ("email", "t@b.c"), ("anonymous_id", f"t{n}")) for n in range(300)],
+        1 + 200,
+    ),
+    "numbers up to 64 bits": ([said(402, b'{"plan":"pro","least":%d,"most":%d}' % (-(2**63), 2**63 - 1))], 1),
+    "nesting to the limit": ([said(403, b'{"plan":"pro","deep":' + b'{"a":' * 60 + b"1" + b"}" * 61)], 1),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_is_applied_and_stops_nobody(engine: Engine, definitions: Definitions, case: str) -> None:
+    entries, count = ODD[case]
+    take_in(engine, definitions, said(1), *entries, said(2), hours=2)
+    assert members(engine) == count + 2
+    with engine.connect() as connection:
+        assert put_asides(connection) == []
+        assert read_checkpoint(connection, CHECKPOINT) == read_head(connection).position
 
 
 def take_in(engine: Engine, definitions: Definitions, *entries: Entry, hours: int) -> None:
@@ -84,7 +144,7 @@ def test_what_cannot_be_applied_is_left_out_and_named_and_all_else_is_applied(
 ) -> None:
     good = [said(number) for number in range(200)]
     faulty = list(FAULTY.values())
-    take_in(engine, definitions, *good[:90], *faulty[:2], *good[90:150], faulty[2], *good[150:], hours=2)
+    take_in(engine, definitions, *good[:90], *faulty[:2], *good[90:150], *faulty[2:], *good[150:], hours=2)
     assert members(engine) == len(good)
     with engine.connect() as connection:
         items = put_asides(connection)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from domain.records import Record, entry_of, record_of
 from feeds import mparticle, segment
 from feeds.feed import FeedError, PartlyInvalidError, Payload, TooLargeError, UnverifiedError, feed_format
+from feeds.reading import check_values
 from runtime.http.body import gunzip
 from tests.unit.payloads import EXAMPLES, Example
 
@@ -73,7 +74,7 @@ def holds(parse: Parse, example: Example) -> None:
     for record in records:
         entry = entry_of(record)
         assert record_of(entry.state) == record
-        json.loads(entry.state)
+        check_values(json.loads(entry.state), "")
         assert record.message_id
         assert "\x1f" not in record.message_id
         assert "\x00" not in entry.topic
