@@ -29,6 +29,10 @@ def load_gone(connection: Connection, nodes: Collection[str]) -> dict[str, int]:
     if not nodes:
         return {}
     with driver_of(connection).cursor(binary=True) as cursor:
+        # Where nobody ever was erased, nobody need be looked up.
+        [erasures] = cursor.execute("SELECT erasures FROM log_head").fetchone() or [0]
+        if not erasures:
+            return {}
         cursor.execute(
             "SELECT subject::text, gone_before FROM subject_key"
             " WHERE subject = ANY(%b::text[]::uuid[]) AND gone_before IS NOT NULL",
