@@ -40,7 +40,7 @@ class NoFileError(Exception):
 
 class File(NamedTuple):
     """A file that is open. `stream` gives its content, unzipped; `tell` is how many of its `size` bytes have
-    been read; `digest` tells its content from any other's."""
+    been read; `digest` tells its content from any other's. It was opened with `options`."""
 
     name: str
     kind: str
@@ -48,6 +48,7 @@ class File(NamedTuple):
     size: int
     digest: str
     raw: Any
+    options: Options = _NO_OPTIONS
 
     def tell(self) -> int:
         return int(self.raw.tell())
@@ -132,7 +133,7 @@ def open_file(name: str, kind: str = "", options: Options = _NO_OPTIONS) -> Iter
                 )
         except (OSError, StoreError) as error:
             raise _unreadable(name, error) from error
-        yield File(name, kind, cast(BinaryIO, stream), opened[1], opened[2], raw)
+        yield File(name, kind, cast(BinaryIO, stream), opened[1], opened[2], raw, options)
 
 
 def _unreadable(name: str, error: Exception) -> NoFileError:

@@ -29,7 +29,9 @@ from domain.records import Entry
 from feeds.blocks import BLOCK_ROWS
 from feeds.mapping import Mapping
 from runtime.embedded.postgres import start_postgres
-from runtime.imports import batches, run_import
+from runtime.import_batches import batches
+from runtime.import_reader import Reader
+from runtime.imports import run_import
 from runtime.migrate import migrate
 
 CSV_GOAL: Final = 40_000
@@ -82,9 +84,10 @@ def figures(engine: Engine, folder: Path, rows: int) -> list[Figure]:
         text = text.set_column(at, name, pyarrow.array(written))
     pyarrow.csv.write_csv(text, csv)
     del text
-    _import(engine, _small(folder), "warm")
-    from_csv = rows / _import(engine, csv, "csv")
-    from_parquet = rows / _import(engine, parquet, "parquet")
+    with Reader() as reader:
+        _import(engine, _small(folder), "warm", reader)
+        from_csv = rows / _import(engine, csv, "csv", reader)
+        from_parquet = rows / _import(engine, parquet, "parquet", reader)
     appended = _append_rate(engine, parquet, rows)
     return [
         Figure("import of CSV", from_csv, "rows/s", CSV_GOAL),
@@ -96,15 +99,15 @@ def figures(engine: Engine, folder: Path, rows: int) -> list[Figure]:
 
 
 def _small(folder: Path) -> Path:
-    pyarrow.parquet.write_table(table(10_000, 3), folder / "small.parquet")
+    pyarrow.parquet.write_table(table(50_000, 3), folder / "small.parquet")
     return folder / "small.parquet"
 
 
-def _import(engine: Engine, path: Path, feed: str) -> float:
+def _import(engine: Engine, path: Path, feed: str, reader: Reader) -> float:
     gc.collect()
     began = time.perf_counter()
     with open_file(str(path)) as file:
-        done = run_import(engine, file, feed, MAPPING, time.time_ns() // 1_000)
+        done = run_import(engine, file, feed, MAPPING, time.time_ns() // 1_000, reader=reader)
     took = time.perf_counter() - began
     assert not done.rejected, f"{done.rejected} rows were rejected"
     return took

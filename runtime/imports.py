@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import msgspec
 from sqlalchemy import Engine
@@ -23,89 +23,18 @@ from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
-from adapters.quarantine import Quarantined, put_aside
-from domain.entries import entries_for
-from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
-from domain.records import Entry, derive_id
+from adapters.quarantine import put_aside
+from domain.identity_rules import Rules
+from domain.records import derive_id
 from domain.tracking_plan import PlanOfFeed
-from feeds.blocks import Block
-from feeds.files import read_blocks
 from feeds.mapping import Mapping
-from feeds.rows import FileError, Rejected
-from feeds.table import Mapped, block_reader
-from runtime.admission import CODE, marked, quarantined
+from feeds.rows import Rejected
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
-from runtime.set_aside import told_of
+from runtime.import_batches import Batch, batches
+from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-class Batch(NamedTuple):
-    """Rows up to the one with `number`: one transaction."""
-
-    number: int
-    entries: Sequence[Entry]
-    rejected: Sequence[Rejected]
-    aside: Sequence[Quarantined] = ()
-
-
-def mapped(
-    file: File, feed: str, mapping: Mapping, began_at: int, after: int = 0
-) -> Iterator[tuple[int, Mapped]]:
-    """Block by block the number of its last row, and what became of the rows behind number `after`.
-
-    Raises `FileError`.
-    """
-    read = block_reader(feed, mapping, file.digest, began_at)
-    blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
-    while (block := _next(blocks, file.name)) is not None:
-        if block.last > after:
-            yield block.last, read(block).behind(after)
-
-
-def _next(blocks: Iterator[Block], name: str) -> Block | None:
-    try:
-        return next(blocks, None)
-    except OSError as error:
-        # A store that ends the reading, a disk's fault, a broken .gz: all that was read before is kept.
-        raise FileError(f"{name}: the reading broke off ({type(error).__name__}: {error})") from error
-
-
-def batches(
-    file: File,
-    feed: str,
-    mapping: Mapping,
-    began_at: int,
-    after: int,
-    plan: PlanOfFeed | None = None,
-    rules: Rules = DEFAULT_RULES,
-) -> Iterator[Batch]:
-    """The rows behind number `after`. Those that a tracking plan blocks are rejected."""
-    for last, found in mapped(file, feed, mapping, began_at, after):
-        if plan is None:
-            yield Batch(last, entries_for(found.records, rules), found.rejected)
-        else:
-            yield _judged(last, found, plan, rules, began_at)
-
-
-def _judged(last: int, found: Mapped, plan: PlanOfFeed, rules: Rules, now: int) -> Batch:
-    entries: list[Entry] = []
-    rejected = list(found.rejected)
-    aside: list[Quarantined] = []
-    for number, record in zip(found.numbers, found.records, strict=True):
-        verdict = plan.judge(record)
-        if verdict is None:
-            entries.append(entry_for(record, rules))
-        elif verdict.policy == "mark":
-            entries.append(entry_for(marked(record, verdict), rules))
-        elif verdict.policy == "block":
-            row = msgspec.json.decode(record.body)["row"]
-            rejected.append(Rejected(number, CODE, verdict.reason, row))
-        else:
-            aside.append(quarantined(record, verdict, now))
-            entries.append(told_of(aside[-1]))
-    return Batch(last, entries, sorted(rejected, key=lambda one: one.number), aside)
 
 
 def run_import(
@@ -114,13 +43,16 @@ def run_import(
     feed: str,
     mapping: Mapping,
     now: int,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Progress, int], None] = lambda progress, read: None,
     plan: PlanOfFeed | None = None,
     aside: Path | None = None,
+    reader: Reader | None = None,
 ) -> Progress:
-    """Imports the file; what came of it. `now` is in microseconds. The rejected rows go into the file `aside`, by
-    default beside the file itself. Raises `FileError` and SQLAlchemy's errors,
-    after which the same may be run again."""
+    """Imports the file; what came of it. `now` is in microseconds. `report` is told how far it has come, and how many
+    of the file's bytes have been read. The rejected rows go into the file `aside`, by default beside the file itself.
+    A `reader` (`runtime.import_reader`) reads in a process of its own where that is worth it.
+
+    Raises `FileError` and SQLAlchemy's errors, after which the same may be run again."""
     identity = derive_id("import", feed, file.digest, mapping.model_dump_json())
     with engine.begin() as connection:
         progress = begin_import(connection, Progress(identity, feed, file.name, now))
@@ -132,19 +64,22 @@ def run_import(
         ThreadPoolExecutor(1) as thread,
         _seldom_collected(),
     ):
+        found = batches(file, feed, mapping, progress.started_at, progress.number, plan, rules)
+        if reader is not None and plan is None and file.size >= WORTH_A_PROCESS:
+            found = reader.batches(Asked.of(file, feed, mapping, progress.started_at, progress.number, rules))
         under_way: Future[Progress] | None = None
-        for batch in batches(file, feed, mapping, progress.started_at, progress.number, plan, rules):
+        for batch in found:
             # While one batch is committed, the next is read.
             if under_way is not None:
                 progress = under_way.result()
-                report(progress)
+                report(progress, batch.read)
             under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
         if under_way is not None:
             progress = under_way.result()
         done = progress._replace(done=True)
         with engine.begin() as connection:
             move_import(connection, progress, done)
-    report(done)
+    report(done, file.size)
     return done
 
 

@@ -28,7 +28,9 @@ from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
 from feeds.table import Mapped
 from runtime.engines import open_engines
-from runtime.imports import mapped, rejected_file, run_import
+from runtime.import_batches import mapped
+from runtime.import_reader import Reader
+from runtime.imports import rejected_file, run_import
 from runtime.settings import load_settings
 
 _PREVIEWED = 10
@@ -64,9 +66,10 @@ def import_file(
             database = engines.open("import")
             try:
                 plan = _plan_of(database, feed)
-                for number, name in enumerate(names, 1):
-                    with open_file(name, kind) as opened:
-                        _import(database, opened, feed, rules, plan, f"{number}/{len(names)}")
+                with Reader() as reader:
+                    for number, name in enumerate(names, 1):
+                        with open_file(name, kind) as opened:
+                            _import(database, opened, feed, rules, plan, f"{number}/{len(names)}", reader)
             finally:
                 database.dispose()
     except (ImportProblem, ImportMovedError, NoFileError, FileError) as error:
@@ -108,10 +111,16 @@ def _json(value: Any) -> str:
 
 
 def _import(
-    database: Engine, file: File, feed: str, mapping: Mapping, plan: PlanOfFeed | None, place: str
+    database: Engine,
+    file: File,
+    feed: str,
+    mapping: Mapping,
+    plan: PlanOfFeed | None,
+    place: str,
+    reader: Reader,
 ) -> None:
     with _bar(file, place) as bar:
-        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar, plan)
+        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar, plan, reader=reader)
     typer.echo(f"{file.name}: {done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected.")
     if done.rejected:
         typer.echo(f"The rejected rows are in {rejected_file(file.name)}, each with its number and reason.")
@@ -132,12 +141,12 @@ def _bar(file: File, place: str) -> Iterator[Any]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(place, total=file.size, rows=0, rate=0.0, rejected=0)
 
-        def show(at: Imported) -> None:
+        def show(at: Imported, read: int) -> None:
             nonlocal first
             rows = at.taken + at.known + at.rejected
             first = first or rows
             rate = (rows - first) / max(time.monotonic() - began, 0.001)
-            bar.update(task, completed=file.tell(), rows=rows, rate=rate, rejected=at.rejected)
+            bar.update(task, completed=read, rows=rows, rate=rate, rejected=at.rejected)
 
         yield show
 

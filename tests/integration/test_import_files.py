@@ -17,6 +17,7 @@ import zstandard
 from moto.server import ThreadedMotoServer
 
 from feeds.blocks import BLOCK_ROWS
+from runtime.import_reader import WORTH_A_PROCESS
 from tests.integration.importing import FEEDS, Command, declare, message_ids, records
 
 
@@ -39,7 +40,8 @@ def test_killed_anywhere_it_goes_on_and_no_row_is_doubled(
     command: Command, database: str, tmp_path: Path
 ) -> None:
     file, count = tmp_path / "users.csv", BLOCK_ROWS * 3
-    file.write_bytes(csv(1, count, broken=100))
+    file.write_bytes(csv(1, count, broken=100).replace(b"pro", b"pro" * 30))
+    assert file.stat().st_size >= WORTH_A_PROCESS
     asked = ("import", file, "--feed", "crm", "--mapping", command.mapping(values={"plan": "plan"}))
     for point in (
         "import.before_commit:1",
@@ -61,7 +63,7 @@ def test_killed_anywhere_it_goes_on_and_no_row_is_doubled(
         "number": 101,
         "code": "ragged",
         "reason": "2 cells are expected, here are 3",
-        "row": ["u-100", "pro", "x"],
+        "row": ["u-100", "pro" * 30, "x"],
     }
     again = command(*asked)
     assert again.returncode == 0

@@ -1,0 +1,74 @@
+"""A file that is read in a process of its own gives what it gives here, and its faults are told here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.files import open_file
+from domain.identifiers import VENDOR
+from domain.identity_rules import Rules
+from feeds.blocks import BLOCK_ROWS
+from feeds.mapping import Mapping
+from feeds.rows import FileError
+from runtime.import_batches import batches
+from runtime.import_reader import Asked, Reader
+
+MAPPING = Mapping.model_validate(
+    {"identifiers": {"crm.card": "card", "user_id": "user"}, "values": {"plan": "plan"}}
+)
+RULES = Rules({"card": VENDOR})
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    with Reader() as opened:
+        yield opened
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    lines = [
+        f"u-{number},c-{number},pro" + (",x" if number % 1_000 == 0 else "")
+        for number in range(BLOCK_ROWS * 3)
+    ]
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(["user,card,plan", *lines]))
+    return path
+
+
+def asked(path: Path, mapping: Mapping = MAPPING, after: int = 0) -> Asked:
+    with open_file(str(path)) as opened:
+        return Asked.of(opened, "crm", mapping, 1, after, RULES)
+
+
+def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) -> None:
+    for after in (0, BLOCK_ROWS + 7):
+        with open_file(str(file)) as opened:
+            here = list(batches(opened, "crm", MAPPING, 1, after, None, RULES))
+        assert list(reader.batches(asked(file, after=after))) == here
+    assert sum(len(batch.entries) + len(batch.rejected) for batch in here) == BLOCK_ROWS * 2 - 6
+
+
+def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Reader, file: Path) -> None:
+    wrong = Mapping.model_validate({"identifiers": {"user_id": "usr"}})
+    with pytest.raises(FileError, match=r"column 'usr'.*it has user, card, plan"):
+        list(reader.batches(asked(file, wrong)))
+    before = asked(file)
+    file.write_text("user,card,plan\nu-1,c-1,free\n")
+    with pytest.raises(FileError, match="was changed while it was imported"):
+        list(reader.batches(before))
+    [batch] = reader.batches(asked(file))
+    assert len(batch.entries) == 1
+
+
+def test_a_reader_that_is_killed_is_told_of(file: Path) -> None:
+    with Reader() as reader, pytest.raises(FileError, match="the process that read it has ended"):
+        read = reader.batches(asked(file))
+        next(read)
+        os.kill(reader.pid, signal.SIGKILL)
+        list(read)
