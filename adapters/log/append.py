@@ -32,7 +32,7 @@ TICK_TOPIC: Final = "clock.tick"
 #: without a known one among them is taken for new.
 PROBE: Final = 64
 #: Rows that are sent to the server at once.
-CHUNK: Final = 500
+CHUNK: Final = 250
 
 
 class Appended(NamedTuple):
@@ -78,11 +78,10 @@ def append(
     without keys.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
-        head = _lock_head(cursor, advance_to)
-        known = _positions(cursor, _spread(entries))
-        if known or len(entries) <= PROBE:
-            if len(entries) > PROBE:
-                known = _positions(cursor, entries)
+        probed = entries[::PROBE] if len(entries) > PROBE else ()
+        head = _lock_head(cursor, advance_to, probed)
+        if head.known or not probed:
+            known = _positions(cursor, entries)
             fresh, appended = _number(entries, head.position, known, must_be_new)
             return _write(connection, cursor, head, fresh, appended, rules)
         # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
@@ -98,11 +97,14 @@ def append(
 
 
 class _Head(NamedTuple):
+    """The log's head. `known` says that one of the entries asked for was there before the head was locked."""
+
     position: int
     recorded_at: int
     digest: bytes
     partition_rows: int
     erasures: int
+    known: bool
 
 
 def _states(
@@ -130,11 +132,6 @@ def _kept(
         refused(entry, gone[entry.subject]) if entry.topic in ENGAGEMENT and entry.subject in gone else entry
         for entry in entries
     ]
-
-
-def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Some of many, evenly: what is handed in again is most often handed in again whole."""
-    return entries if len(entries) <= PROBE else entries[::PROBE]
 
 
 def _number(
@@ -183,10 +180,11 @@ def _write(
     chain = hashlib.sha256(head.digest)
     checks: list[int] = []
     with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
-        copy.write(HEADER)
+        before = HEADER
         for chunk in concatenated(ahead, chunks):
             together = b"".join(chunk)
-            copy.write(together)
+            copy.write(before + together)
+            before = b""
             chain.update(together)
             checks += map(zlib.crc32, chunk)
         copy.write(TRAILER)
@@ -211,12 +209,13 @@ def _write(
     return Batch(appended, last, head.recorded_at)
 
 
-def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> _Head:
+def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequence[Entry]) -> _Head:
     cursor.execute(
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-        " ELSE %b END), digest, partition_rows, erasures FROM log_head FOR UPDATE",
-        (advance_to or 0,),
+        " ELSE %b END), digest, partition_rows, erasures, EXISTS (SELECT FROM log_stream"
+        f" WHERE {_STANDS}) FROM log_head FOR UPDATE",
+        (advance_to or 0, *_sought(probed)),
     )
     row = cursor.fetchone()
     assert row is not None, "the log has no head row; run `roundtrip migrate`"
@@ -226,14 +225,19 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None) -> _Head:
 def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
     if not entries:
         return {}
-    # The versions' bounds keep the look-up short for a stream that is long.
-    versions = [entry.version for entry in entries]
     cursor.execute(
-        "SELECT stream_id::text, version, position FROM log_stream"
-        " WHERE stream_id = ANY(%b::text[]::uuid[]) AND version BETWEEN %b AND %b",
-        ([entry.stream_id for entry in entries], min(versions), max(versions)),
+        f"SELECT stream_id::text, version, position FROM log_stream WHERE {_STANDS}", _sought(entries)
     )
     return {(stream_id, version): position for stream_id, version, position in cursor}
+
+
+#: The versions' bounds keep the look-up short for a stream that is long.
+_STANDS: Final = "stream_id = ANY(%b::text[]::uuid[]) AND version BETWEEN %b AND %b"
+
+
+def _sought(entries: Sequence[Entry]) -> tuple[list[str], int, int]:
+    versions = [entry.version for entry in entries] or [0]
+    return [entry.stream_id for entry in entries], min(versions), max(versions)
 
 
 def _ensure_partitions(cursor: psycopg.Cursor[Any], first: int, last: int, partition_rows: int) -> None:
