@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -167,8 +168,16 @@ def leading(identifiers: Sequence[Identifier], rules: Rules) -> int | None:
 
 def entry_for(record: Record, rules: Rules = DEFAULT_RULES) -> Entry:
     """The row that a record becomes, led by the identifier that leads it by these rules."""
-    leader = leading(rules.understood(record).identifiers, rules)
-    return entry_of(record, record.identifiers[leader] if leader is not None else None)
+    return entry_of(record, _leader(record.identifiers, rules.understood(record).identifiers, rules))
+
+
+@lru_cache(maxsize=1_000)
+def _leader(
+    identifiers: tuple[Identifier, ...], understood: tuple[Identifier, ...], rules: Rules
+) -> Identifier | None:
+    """Remembered for a moment, as what somebody does comes in runs."""
+    place = leading(understood, rules)
+    return identifiers[place] if place is not None else None
 
 
 def leader_of(record: Record, subject: str, rules: Rules) -> Identifier | None:

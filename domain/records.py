@@ -132,13 +132,9 @@ def entry_of(record: Record, leader: Identifier | None = None) -> Entry:
     identity = record_id(record.feed, record.message_id)
     if leader is None and record.identifiers:
         leader = record.identifiers[0]
-    return Entry(
-        stream_id=identity,
-        version=1,
-        topic=f"{record.type}.{record.name[:TOPIC_NAME_LIMIT]}",
-        subject=node_id(leader) if leader is not None else identity,
-        state=_encode(record),
-    )
+    topic = f"{record.type}.{record.name[:TOPIC_NAME_LIMIT]}"
+    subject = node_id(leader) if leader is not None else identity
+    return Entry(identity, 1, topic, subject, _encode(record))
 
 
 def record_of(state: bytes) -> Record:
