@@ -214,7 +214,7 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequ
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         " ELSE %b END), digest, partition_rows, erasures, EXISTS (SELECT FROM log_stream"
-        f" WHERE {_STANDS}) FROM log_head FOR UPDATE",
+        " WHERE stream_id = ANY(%b::text[]::uuid[]) AND version BETWEEN %b AND %b) FROM log_head FOR UPDATE",
         (advance_to or 0, *_sought(probed)),
     )
     row = cursor.fetchone()
@@ -226,16 +226,15 @@ def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tu
     if not entries:
         return {}
     cursor.execute(
-        f"SELECT stream_id::text, version, position FROM log_stream WHERE {_STANDS}", _sought(entries)
+        "SELECT stream_id::text, version, position FROM log_stream"
+        " WHERE stream_id = ANY(%b::text[]::uuid[]) AND version BETWEEN %b AND %b",
+        _sought(entries),
     )
     return {(stream_id, version): position for stream_id, version, position in cursor}
 
 
-#: The versions' bounds keep the look-up short for a stream that is long.
-_STANDS: Final = "stream_id = ANY(%b::text[]::uuid[]) AND version BETWEEN %b AND %b"
-
-
 def _sought(entries: Sequence[Entry]) -> tuple[list[str], int, int]:
+    # The versions' bounds keep the look-up short for a stream that is long.
     versions = [entry.version for entry in entries] or [0]
     return [entry.stream_id for entry in entries], min(versions), max(versions)
 
