@@ -34,7 +34,7 @@ def components(nodes: Keys, edges: Keys) -> Numbers:
 
 def shard_count(nodes: int, rows: int, jobs: int) -> int:
     """As many shards as keep each small, and every process busy to the end."""
-    least = min(4 * jobs, rows // 500)
+    least = min(8 * jobs, rows // 500)
     return max(1, least, -(-nodes // SHARD_NODES), -(-rows // SHARD_ROWS))
 
 

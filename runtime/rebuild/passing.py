@@ -33,6 +33,11 @@ def may_pass(topic: str, heard: Heard) -> bool:
     return VIEWED.get(type, name) not in heard and len(name) < TOPIC_NAME_LIMIT
 
 
+def all_heard(asked: Heard, heard: Heard) -> bool:
+    """Whether who heard these has heard all that is asked for."""
+    return EVERY in heard or asked <= heard
+
+
 def who(feed: str, identifiers: tuple[Identifier, ...]) -> bytes:
     """The state of a record that says no more than whose it is."""
     nothing = msgspec.Raw(b"{}")

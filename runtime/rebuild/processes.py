@@ -7,11 +7,12 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 from types import ModuleType
 from typing import Final
 
@@ -27,7 +28,7 @@ Parts = Callable[[str, Sequence[int]], Iterator[int]]
 class _Shared:
     """What the processes of a rebuild share: how many of the parts are taken, and the rows that were done."""
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: BaseContext) -> None:
         self._taken = context.Value("q", 0)
         self._rows = context.Value("q", 0)
 
@@ -60,9 +61,9 @@ class _Shared:
 
 @contextmanager
 def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
-    """Has parts done by so many processes: `parts(name, numbers)` yields how many rows more were done. The others start
+    """Has parts done by so many processes: `parts(name, numbers)` yields how many rows more were done. The others begin
     while this one is at work already."""
-    context = get_context("spawn")
+    context = get_context(_beginning())
     shared = _Shared(context)
     worker = Worker(setting)
     others = ProcessPoolExecutor(max(jobs - 1, 1), context, _open, (setting, shared, os.getpid()))
@@ -91,6 +92,12 @@ def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
         shared.end()
         others.shutdown(cancel_futures=True)
         worker.close()
+
+
+def _beginning() -> str:
+    """How another process begins: as a copy of this one, which has loaded everything, where that is safe. A copy would
+    wait for ever for a lock that another thread held as it was made."""
+    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
 
 
 @contextmanager

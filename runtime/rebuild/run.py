@@ -30,7 +30,7 @@ from runtime.past import plans_upto
 from runtime.pipeline import CHECKPOINT
 from runtime.rebuild.components import Keys, Shards, components, shard_count
 from runtime.rebuild.errors import RebuildError
-from runtime.rebuild.passing import EVERYTHING, Heard
+from runtime.rebuild.passing import EVERYTHING, Heard, all_heard
 from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.processes import Parts, workers
 from runtime.rebuild.store import Manifest, Store, boot_id, code_digest, manifest_in
@@ -86,7 +86,7 @@ def fold_log(
             progress(min(done // 2, goal), goal)
 
         report(0)
-        if store.heard() is None:
+        if not store.knows_heard():
             store.save_heard(_heard(engine, goal, definitions))
         while (shards := store.load_shards()) is None:
             _scan(setting, store, parts, report)
@@ -212,7 +212,7 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
     with engine.begin() as connection:
         changes = [as_stored(connection, change_at(row, definitions.change_of)) for row in declared]
     heard = Plans(changes).heard
-    if not heard <= (known := store.heard() or EVERYTHING) and known != EVERYTHING:
+    if not all_heard(heard, store.heard()):
         store.save_heard(heard)
         return
     store.save_apart(np.concatenate(apart))

@@ -196,11 +196,12 @@ class Store:
             file.unlink()
         self._put("heard", msgspec.json.encode(sorted(heard)))
 
-    def heard(self) -> Heard | None:
-        try:
-            return frozenset(msgspec.json.decode((self.home / "heard").read_bytes(), type=list[str]))
-        except FileNotFoundError:
-            return None
+    def knows_heard(self) -> bool:
+        return (self.home / "heard").exists()
+
+    def heard(self) -> Heard:
+        """What the scans take for asked for."""
+        return frozenset(msgspec.json.decode((self.home / "heard").read_bytes(), type=list[str]))
 
     def save_changes(self, changes: bytes) -> None:
         self._put("definitions", changes)

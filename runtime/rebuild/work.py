@@ -25,7 +25,6 @@ from runtime.failpoints import failpoint
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards
 from runtime.rebuild.fold import Lone, ShardFold
-from runtime.rebuild.passing import Heard
 from runtime.rebuild.plans import Plans
 from runtime.rebuild.scan import Scan
 from runtime.rebuild.store import Store
@@ -77,7 +76,7 @@ class Worker:
         after = number * self._setting.range_rows
         last = min(after + self._setting.range_rows, self._setting.goal)
         rows = last - after
-        scan = Scan(self._setting.people, self._known_heard())
+        scan = Scan(self._setting.people, self._store.heard())
         while after < last:
             with self._engine.connect() as connection:
                 if self._setting.comparing:
@@ -119,11 +118,6 @@ class Worker:
             _write(connection, shard, fold)
             failpoint("rebuild.before_shard")
         return rows
-
-    def _known_heard(self) -> Heard:
-        heard = self._store.heard()
-        assert heard is not None, "what is asked for is known before anything is scanned"
-        return heard
 
     def _known_shards(self) -> Shards:
         if self._shards is None:

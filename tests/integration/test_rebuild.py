@@ -19,6 +19,7 @@ from adapters.database import open_database
 from adapters.log.append import append
 from adapters.log.read import driver_of, read_head
 from adapters.projections.people import load_profiles, seal_profiles
+from adapters.projections.subjects import DEFINITIONS, index_subjects
 from benchmarks.load import calls
 from domain.outbound import OUTCOME_VERSION
 from domain.records import Entry, derive_id, entry_of
@@ -102,6 +103,17 @@ def log(database: str, tmp_path: Path) -> Iterator[Log]:
         found.take_in()
         yield found
     engine.dispose()
+
+
+def test_what_the_index_by_subject_lacks_is_found_in_the_log_itself(log: Log) -> None:
+    with log.engine.begin() as connection:
+        while index_subjects(connection):
+            pass
+        # As if the index had missed whatever was declared.
+        connection.execute(text("DELETE FROM subject_position WHERE subject = :id"), {"id": DEFINITIONS})
+    verified = verify_live(log.engine, log.task(), log.definitions, silent)
+    assert [one.projection for one in verified.tables if not one.equal] == []
+    assert verified.followed is None
 
 
 def silent(_at: int, _goal: int) -> None:
