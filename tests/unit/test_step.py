@@ -323,3 +323,46 @@ def test_of_an_audience_a_connection_tells_of_its_sample_alone_and_takes_back_wh
                 assert decisions == []
                 kept += 1
     assert 20 < kept < 70
+
+
+_ENDS = ("user_id", "ann"), ("anonymous_id", "phone")
+
+
+@st.composite
+def told_of_either(draw: st.DrawFn) -> list[tuple[int, Any]]:
+    """What is told of a user and of a device, out of order, by two feeds; the first row is nobody's yet."""
+    found: list[tuple[int, Any]] = [(HOUR, None)]
+    now = HOUR
+    for _ in range(draw(st.integers(1, 12))):
+        now += draw(st.sampled_from([0, 1, HOUR, 12 * HOUR, 24 * HOUR]))
+        at, who = max(now - draw(st.sampled_from([0, 0, HOUR, 30 * HOUR])), 0), [draw(st.sampled_from(_ENDS))]
+        feed = draw(st.sampled_from(["app", "engagement"]))
+        if draw(st.booleans()):
+            properties = {"message_id": draw(st.sampled_from(["m1", "m2"]))}
+            name = draw(st.sampled_from(NAMES))
+            found.append((now, record("track", who, at, name=name, properties=properties, feed=feed)))
+        else:
+            traits = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)))
+            consent = draw(st.dictionaries(st.sampled_from(["push", "advertising"]), st.booleans()))
+            found.append((now, record("identify", who, at, traits=traits, consent=consent, feed=feed)))
+    return [*found, (now + HOUR, record("alias", _ENDS, now + HOUR))]
+
+
+@given(told_of_either(), st.integers(0, 13))
+@settings(max_examples=200, deadline=None)
+def test_who_turns_out_to_be_one_is_who_they_would_be_had_that_been_known_from_the_start(
+    history: list[tuple[int, Any]], later: int
+) -> None:
+    end = history[-1][0] + later * HOUR
+    (start, _), *rest = [*history, (end, None)]
+    merged = Memory(plan()).take_in_all([[row] for row in rows((start, None), *rest)])
+    known = Memory(plan()).take_in_all([[row] for row in rows((start, record("alias", _ENDS, start)), *rest)])
+    [one], [other] = (list(map(decode_profile, memory.profiles.values())) for memory in (merged, known))
+    assert one.attributes == other.attributes
+    assert one.consent == other.consent
+    assert one.conditions == other.conditions
+    assert one.memberships.keys() == other.memberships.keys()
+    assert one.dues == other.dues
+    assert {k: v.keys() for k, v in one.identifiers.items()} == {
+        k: v.keys() for k, v in other.identifiers.items()
+    }
