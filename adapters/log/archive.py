@@ -20,7 +20,17 @@ _KNOWN: Final = "archived_upto"
 
 
 class StaleSnapshotError(Exception):
-    """A transaction began before a partition went to the lake, and sees it neither there nor here."""
+    """A position is neither in the database nor, as this transaction sees it, in the lake.
+
+    The transaction began before the partition went to the lake, or somebody took the partition away.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"position {position} went to the lake while this transaction was reading; begin a new one, and where"
+            " that says the same, somebody took the partition away: `roundtrip log verify` tells"
+        )
+        self.position = position
 
 
 class Archived(NamedTuple):
@@ -63,9 +73,7 @@ def archived_at(connection: Connection, position: int) -> Archived | None:
     if row[0]:
         return None
     if row[1] is None:
-        raise StaleSnapshotError(
-            f"position {position} went to the lake while this transaction was reading; begin a new one"
-        )
+        raise StaleSnapshotError(position)
     found = Archived(*row[1:])
     connection.info[_KNOWN] = max(found.last, connection.info.get(_KNOWN, 0))
     return found

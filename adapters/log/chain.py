@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from adapters.lake.errors import DamagedError
+from adapters.log.archive import StaleSnapshotError
 from adapters.log.copy import copy_rows, position_of, stream_of, with_position
 from adapters.log.driver import driver_of
 
@@ -149,6 +150,10 @@ def check_stretch(connection: Connection, after: int, upto: int) -> Checked:
         except DamagedError as error:
             position = max(error.first, stretch[0].first)
             return Checked(previous, digest, rows, batches, Fault(position, None, "altered", str(error)))
+        except StaleSnapshotError as error:
+            # No snapshot here is older than the lock that keeps partitions where they are: this one is gone.
+            what = f"the partition with position {error.position} is neither in the database nor in the lake"
+            return Checked(previous, digest, rows, batches, Fault(error.position, None, "missing", what))
         for batch, found in several_found:
             if hashlib.sha256(digest + b"".join(found)).digest() != batch.digest:
                 return Checked(previous, digest, rows, batches, examine(connection, batch, found))
