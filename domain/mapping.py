@@ -27,6 +27,9 @@ _EXAMPLES: Final = {"identifiers": "email", "attributes": "city", "traits": "ord
 _PARTS: Final = tuple(_EXAMPLES)
 #: Asked for in place of a name: everything.
 _ALL: Final = "@"
+#: JMESPath is read and evaluated by recursion. Whatever nests has one of these signs, and so many end on any stack.
+_SIGNS: Final = frozenset("([{!.|&<>=?:,@*")
+_SIGNS_LIMIT: Final = 150
 #: Kinds of nodes of which only the first child looks at what the node itself looks at.
 _LOOK_INSIDE: Final = frozenset(
     {
@@ -147,6 +150,12 @@ def hashed(value: Any) -> str:
 def check_expression(expression: str) -> None:
     """Raises `ValueError` where it is no expression, or does not name each thing that it asks for: what is not named is
     not declared, and stays."""
+    signs = sum(sign in _SIGNS for sign in expression)
+    if signs > _SIGNS_LIMIT:
+        raise ValueError(
+            f"an expression has at most {_SIGNS_LIMIT} signs such as ( [ . | &, this one has {signs}:"
+            " make it of several fields, or by a transformation"
+        )
     try:
         asked = set(_asked(jmespath.compile(expression).parsed))
     except JMESPathError as error:

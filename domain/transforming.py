@@ -79,6 +79,8 @@ def check_python(python: PythonFile, function: str) -> None:
         raise ValueError(f"{python.file}:{error.lineno or 1}: {error.msg}") from None
     except ValueError as error:
         raise ValueError(f"{python.file}: {error}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"{python.file}: is nested too deep to be read") from None
     for node in ast.walk(tree):
         for module in _imported(node):
             if module not in MODULES:

@@ -14,11 +14,13 @@ TEXT_LIMIT: Final = 512
 
 
 def text_of(value: Any) -> str:
-    """An id or a name as text; numbers are taken. Empty where it is none, too long, or holds a control
-    character that no id may."""
+    """An id or a name as text; numbers are taken. Empty where it is none, too long, or holds a character that no id
+    may: U+0000, which the database has not, and the one that parts of a derived id are joined by."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) and len(value) <= TEXT_LIMIT and "\x1f" not in value else ""
+    if isinstance(value, str) and len(value) <= TEXT_LIMIT and "\0" not in value and "\x1f" not in value:
+        return value
+    return ""
 
 
 def require_text(said: Mapping[str, Any], name: str, pointer: str) -> str:

@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from domain.records import Identifier, Record
 from feeds.feed import FeedFormat, InvalidError, Payload, Problem
-from feeds.fields import digest_of
+from feeds.fields import digest_of, text_of
 from feeds.items import read_object
 from feeds.signatures import check_time, equal, header_of, wrong
 from feeds.times import parse_time
@@ -50,7 +50,7 @@ def parse(feed: str, payload: Payload) -> Sequence[Record]:
     return [
         Record(
             feed=feed,
-            message_id=payload.headers.get("webhook-id") or digest_of(payload.body),
+            message_id=text_of(payload.headers.get("webhook-id")) or digest_of(payload.body),
             type="track",
             name=name,
             occurred_at=occurred_at,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from runtime.yaml_file import YamlError, parse_yaml
 
 
 class ReferredFileError(ValueError):
@@ -78,9 +78,9 @@ def _filled(place: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read(path: Path, what: str) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(_text(path, what))
-    except yaml.YAMLError as error:
-        raise ReferredFileError(f"the {what} {path} is neither JSON nor YAML: {error}") from error
+        said = parse_yaml(_text(path, what), path)
+    except YamlError as error:
+        raise ReferredFileError(f"the {what} {error}") from error
     if not isinstance(said, dict):
         raise ReferredFileError(f"the {what} {path} is no object")
     return said

@@ -30,7 +30,7 @@ _BOTH_WAYS: Final = (
 def read_workspace(path: Path) -> Workspace:
     """Reads and checks a workspace file. Raises `WorkspaceError` naming what is wrong and where."""
     try:
-        file = read_yaml(path)
+        file = read_yaml(path, "no such file; `examples/` has workspaces to begin with")
     except YamlError as error:
         raise WorkspaceError(str(error)) from error
     try:

@@ -13,7 +13,7 @@ from domain.audiences.definition import path_of
 
 
 class YamlError(ValueError):
-    """The file cannot be read, or is not YAML; the message names file and line."""
+    """The file cannot be read, or is not YAML; the message names the file, and the line where it is known."""
 
 
 class YamlFile(NamedTuple):
@@ -47,18 +47,28 @@ class YamlFile(NamedTuple):
         return "\n".join(told)
 
 
-def read_yaml(path: Path) -> YamlFile:
-    """Reads a file. Raises `YamlError`."""
+def read_yaml(path: Path, missing: str = "no such file") -> YamlFile:
+    """Reads a file. Raises `YamlError`, which says `missing` where there is none."""
     try:
         text = path.read_text()
     except FileNotFoundError as error:
-        raise YamlError(f"{path}: no such file; `examples/` has workspaces to begin with") from error
+        raise YamlError(f"{path}: {missing}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise YamlError(f"{path}: cannot be read ({error})") from error
+    return YamlFile(path, parse_yaml(text, path), yaml.compose(text, yaml.SafeLoader))
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """What a file's text says, or JSON's, which is YAML too. Raises `YamlError`."""
     try:
-        return YamlFile(path, yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise YamlError(f"{path}: not YAML: {error}") from error
+    except RecursionError:
+        raise YamlError(f"{path}: is nested too deep") from None
+    except Exception as error:
+        # What looks like a date, a number or bytes and is none: PyYAML lets any error of Python's through.
+        raise YamlError(f"{path}: a value is not what it looks like ({error}); put it in quotes") from error
 
 
 def _inside(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:

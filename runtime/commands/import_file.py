@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,6 +31,7 @@ from runtime.import_batches import mapped
 from runtime.import_reader import Reader
 from runtime.imports import rejected_file, run_import
 from runtime.settings import load_settings
+from runtime.yaml_file import YamlError, read_yaml
 
 _PREVIEWED = 10
 console = Console(stderr=True)
@@ -72,21 +72,17 @@ def import_file(
                             _import(database, opened, feed, rules, plan, f"{number}/{len(names)}", reader)
             finally:
                 database.dispose()
-    except (ImportProblem, ImportMovedError, NoFileError, FileError) as error:
+    except (ImportProblem, ImportMovedError, NoFileError, FileError, YamlError) as error:
         typer.echo(f"roundtrip: {error}", err=True)
         raise typer.Exit(2) from None
 
 
 def _mapping(path: Path) -> Mapping:
+    file = read_yaml(path)
     try:
-        return Mapping.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise ImportProblem(f"{path}: cannot be read ({type(error).__name__})") from error
-    except yaml.YAMLError as error:
-        raise ImportProblem(f"{path}: not YAML: {error}") from error
+        return Mapping.model_validate(file.document)
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg']}" for e in error.errors())
-        raise ImportProblem(f"{path}: " + "; ".join(lines)) from error
+        raise YamlError(file.mistakes(error)) from error
 
 
 def _preview(file: File, feed: str, mapping: Mapping) -> None:

@@ -7,7 +7,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +18,7 @@ from feeds import mparticle, segment
 from feeds.feed import FeedError, PartlyInvalidError, Payload, TooLargeError, UnverifiedError, feed_format
 from feeds.reading import check_values
 from runtime.http.body import gunzip
+from tests.unit.mutations import documents, mutated
 from tests.unit.payloads import EXAMPLES, Example
 
 #: There are many parsers: of each, a part of what is drawn elsewhere.
@@ -33,11 +34,31 @@ CALLS = {
             "context": {"device": {"type": "ios", "id": "x"}, "externalIds": [{"type": "t", "id": "i"}]},
         },
     ),
+    "segment page": ("page", {"name": "Home", "category": "Docs", "userId": "u", "properties": {"url": "/"}}),
+    "segment screen": ("screen", {"name": "Home", "anonymousId": "a", "context": {"traits": {"a": 1}}}),
+    "segment group": ("group", {"groupId": "g", "userId": "u", "traits": {"size": 3}}),
+    "segment alias": ("alias", {"previousId": "a", "userId": "u", "timestamp": "2025-11-24T16:00:00Z"}),
     "segment batch": (
         None,
         {"batch": [{"type": "track", "event": "Seen", "userId": "u"}], "sentAt": "2025-11-24"},
     ),
 }
+
+CLOUD_EVENT_BINARY = Example(
+    b'{"user_id": "u-1", "total": 12.5}',
+    {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "e-1",
+        "ce-source": "/till",
+        "ce-type": "com.example.receipt",
+        "ce-time": "2025-11-24T16:00:00Z",
+        "ce-userid": "u-1",
+    },
+)
+CLOUD_EVENT_BATCH = Example(
+    b"[" + EXAMPLES["cloudevents"].body + b"]", {"content-type": "application/cloudevents-batch+json"}
+)
 
 Parse = Callable[[Example], Sequence[Record]]
 
@@ -54,6 +75,8 @@ def of_call(kind: str | None) -> Parse:
 PARSERS: dict[str, tuple[Parse, Example]] = {
     **{name: (of_format(name), example) for name, example in EXAMPLES.items()},
     **{name: (of_call(kind), Example(json.dumps(said).encode())) for name, (kind, said) in CALLS.items()},
+    "cloudevents binary": (of_format("cloudevents"), CLOUD_EVENT_BINARY),
+    "cloudevents batch": (of_format("cloudevents"), CLOUD_EVENT_BATCH),
     "mparticle bulk": (
         lambda example: mparticle.parse_bulk("feed", Payload({}, example.body, NOW)),
         Example(b"[" + EXAMPLES["mparticle"].body + b"]"),
@@ -81,48 +104,41 @@ def holds(parse: Parse, example: Example) -> None:
         assert abs(record.occurred_at) < 2**63
 
 
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20)
-    | st.sampled_from(
-        ["\x00", "\x1f", "9" * 400, "2025-11-24T16:00:00Z", "99999-01-01T00:00:00Z", "a@b.de", "+49"]
-    ),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-def places(said: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    keys = list(said) if isinstance(said, dict) else range(len(said)) if isinstance(said, list) else []
-    return [at, *(place for key in keys for place in places(said[key], (*at, key)))]
-
-
-def with_value(said: Any, place: tuple[Any, ...], value: Any) -> Any:
-    if not place:
-        return value
-    copy = dict(said) if isinstance(said, dict) else list(said)
-    copy[place[0]] = with_value(said[place[0]], place[1:], value)
-    return copy
-
-
 @pytest.mark.parametrize("name", PARSERS)
 @some
 @given(data=st.data())
 def test_a_payload_with_anything_in_any_place(name: str, data: st.DataObject) -> None:
     parse, example = PARSERS[name]
     if name == "twilio":
-        body = data.draw(st.binary(max_size=100) | st.just(example.body + b"&a=%00&b=%ff"))
+        form = dict(parse_qsl(example.body.decode()))
+        said = data.draw(documents(form, st.text(max_size=20) | st.sampled_from(["", "\0", "+49", "\ud800"])))
+        pairs = said.items() if isinstance(said, dict) else [(said, said)]
+        body = urlencode(list(pairs), errors="replace").encode()
     else:
         lines = [json.loads(line) for line in example.body.split(b"\n") if line]
-        for _ in range(data.draw(st.integers(1, 3))):
-            index = data.draw(st.integers(0, len(lines) - 1))
-            place = data.draw(st.sampled_from(places(lines[index])))
-            lines[index] = with_value(lines[index], place, data.draw(json_values))
+        index = data.draw(st.integers(0, len(lines) - 1))
+        lines[index] = data.draw(documents(lines[index]))
         body = b"\n".join(json.dumps(line).encode() for line in lines)
     holds(parse, example._replace(body=body))
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@some
+@given(data=st.data())
+def test_a_payload_with_any_bytes_in_it(name: str, data: st.DataObject) -> None:
+    parse, example = PARSERS[name]
+    holds(parse, example._replace(body=data.draw(mutated(example.body))))
+
+
+@pytest.mark.parametrize("name", ["cloudevents binary", "shopify", "standard_webhooks", "twilio"])
+@some
+@given(data=st.data())
+def test_a_payload_with_any_headers_and_address(name: str, data: st.DataObject) -> None:
+    parse, example = PARSERS[name]
+    text = st.text(st.characters(codec="latin-1"), max_size=20) | st.sampled_from(["%00", "%ff", "%ED%A0%80"])
+    headers = {key: data.draw(text | st.just(value)) for key, value in example.headers.items()}
+    url = example.url + data.draw(text)
+    holds(parse, example._replace(headers=headers, url=url))
 
 
 @pytest.mark.parametrize("name", PARSERS)
