@@ -20,7 +20,7 @@ from adapters.files import NoFileError, open_file
 from domain.records import Record, entry_of, record_of
 from feeds.mapping import Mapping
 from feeds.rows import FileError, Rejected
-from runtime.imports import mapped
+from runtime.import_batches import mapped
 from tests.unit.mutations import mutated
 
 MAPPING = Mapping.model_validate(
