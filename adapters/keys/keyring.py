@@ -171,14 +171,18 @@ class Keyring:
         subjects = [*absent, *destroyed]
         secrets = os.urandom(KEY_BYTES * len(subjects))
         made = [secrets[at : at + KEY_BYTES] for at in range(0, len(secrets), KEY_BYTES)]
-        contexts = [context_of(subject) for subject in subjects]
-        wrapped = list(map(self._management.wrap, contexts, made))
+        together = context_of("".join(subjects))
+        contexts = [together[at : at + 16] for at in range(0, len(together), 16)]
+        wrapped = self._management.wrap_all(contexts, made)
         if absent:
-            # In order of the index, whose pages are then gone through once.
-            rows = sorted(zip(contexts[: len(absent)], wrapped, strict=False))
+            rows = [
+                _KEY.pack(2, 16, context, len(key)) + key
+                for context, key in zip(contexts[: len(absent)], wrapped, strict=False)
+            ]
+            # In order of the index, whose pages are then gone through once: up to the subject all are the same bytes.
+            rows.sort()
             with cursor.copy("COPY subject_key (subject, wrapped) FROM STDIN (FORMAT binary)") as copy:
-                tuples = b"".join(_KEY.pack(2, 16, context, len(key)) + key for context, key in rows)
-                copy.write(HEADER + tuples + TRAILER)
+                copy.write(HEADER + b"".join(rows) + TRAILER)
         if destroyed:
             cursor.execute(
                 "UPDATE subject_key AS held SET wrapped = made.wrapped"

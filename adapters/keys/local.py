@@ -45,9 +45,17 @@ class LocalKeys:
         return hash(self._current)
 
     def wrap(self, context: bytes, key: bytes) -> bytes:
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = self._by_name[self._current].encrypt(nonce, key, context)
-        return _VERSION + self._current + nonce + sealed
+        [wrapped] = self.wrap_all([context], [key])
+        return wrapped
+
+    def wrap_all(self, contexts: Sequence[bytes], keys: Sequence[bytes]) -> list[bytes]:
+        encrypt, head = self._by_name[self._current].encrypt, _VERSION + self._current
+        random = os.urandom(NONCE_BYTES * len(keys))
+        nonces = [random[at : at + NONCE_BYTES] for at in range(0, len(random), NONCE_BYTES)]
+        return [
+            head + nonce + encrypt(nonce, key, context)
+            for nonce, context, key in zip(nonces, contexts, keys, strict=True)
+        ]
 
     def unwrap(self, context: bytes, wrapped: bytes) -> bytes:
         name = wrapped[1 : 1 + _NAME_BYTES]

@@ -6,6 +6,7 @@ management service fits behind the same two calls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from domain.mendable import Mendable
@@ -30,6 +31,10 @@ class KeyManagement(Protocol):
     """
 
     def wrap(self, context: bytes, key: bytes) -> bytes: ...
+
+    def wrap_all(self, contexts: Sequence[bytes], keys: Sequence[bytes]) -> list[bytes]:
+        """Many keys, each for the context in its place."""
+        ...
 
     def unwrap(self, context: bytes, wrapped: bytes) -> bytes:
         """Raises `KeyManagementError` where this was not wrapped by a master key that is at hand."""

@@ -30,6 +30,15 @@ def test_a_wrapped_key_is_unwrapped_for_what_it_was_wrapped_for_and_nothing_else
         LocalKeys([OLD]).unwrap(context + b"!", wrapped)
 
 
+def test_keys_that_are_wrapped_together_are_unwrapped_one_by_one() -> None:
+    contexts, keys = [b"ann", b"bob", b"bob"], [SECRET, OLD, OLD]
+    wrapped = LocalKeys([NEW]).wrap_all(contexts, keys)
+    assert list(map(LocalKeys([NEW]).unwrap, contexts, wrapped)) == keys
+    assert len(set(wrapped)) == 3
+    with pytest.raises(KeyManagementError, match="altered"):
+        LocalKeys([NEW]).unwrap(b"ann", wrapped[1])
+
+
 def test_another_master_key_is_told_apart_and_named_without_being_shown() -> None:
     wrapped = LocalKeys([OLD]).wrap(b"", SECRET)
     with pytest.raises(KeyManagementError, match="ROUNDTRIP_MASTER_KEY") as caught:
