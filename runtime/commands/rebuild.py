@@ -113,7 +113,6 @@ class _Rate(ProgressColumn):
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    # Drawn as it moves: with no thread that draws it, other processes can begin as copies of this one.
-    with Progress(*columns, console=console, auto_refresh=False) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=None)
-        yield lambda at, goal: bar.update(task, completed=at, total=goal, refresh=True)
+        yield lambda at, goal: bar.update(task, completed=at, total=goal)

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ class _Shared:
 def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
     """Has parts done by so many processes: `parts(name, numbers)` yields how many rows more were done. The others begin
     while this one is at work already."""
-    context = get_context(_beginning())
+    context = get_context("spawn")
     shared = _Shared(context)
     worker = Worker(setting)
     others = ProcessPoolExecutor(max(jobs - 1, 1), context, _open, (setting, shared, os.getpid()))
@@ -92,12 +91,6 @@ def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
         shared.end()
         others.shutdown(cancel_futures=True)
         worker.close()
-
-
-def _beginning() -> str:
-    """How another process begins: as a copy of this one, which has loaded everything, where that is safe. A copy would
-    wait for ever for a lock that another thread held as it was made."""
-    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
 
 
 @contextmanager
