@@ -31,6 +31,7 @@ from domain.audiences.sql.relations import (
     in_window,
     of_events,
     of_people,
+    of_whom_first,
     ranked,
     upto,
 )
@@ -213,18 +214,15 @@ def _first_or_last(condition: FirstOrLast, asked: Asked) -> LeafQuery:
     which, occasion = condition.occasion
     if not occasion.where:
         return _first_or_last_time(condition, asked)
-    meets = every(where_terms(occasion.where, "e"))
+    at = column("occurred_at", "e")
+    meets = every([*where_terms(occasion.where, "e"), *_then(at, occasion.window, asked.now)])
     rows = of_people(
         "events",
-        [column("occurred_at", "e"), exp.alias_(meets, "meets", copy=False)],
+        [],
         [*of_events(condition.event, Window(), asked.position), *where_terms(condition.where, "e")],
     )
-    one = first_of(ranked(rows, by_time(OLDEST if which == "first" else NEWEST)), 1)
-    held = (
-        exp.select(column("who"))
-        .from_(one.subquery("one", copy=False), copy=False)
-        .where(column("meets"), *_then(column("occurred_at"), occasion.window, asked.now), copy=False)
-    )
+    order = [at.copy(), column("position", "e")]
+    held = of_whom_first(rows, meets, order, OLDEST if which == "first" else NEWEST)
     return LeafQuery(meaning_id("occurrence", condition), held)
 
 
@@ -259,18 +257,14 @@ def _attribute(condition: AttributeCondition, asked: Asked) -> LeafQuery:
     path = condition.attribute
     names = list(dict.fromkeys((path, path.split(".")[0])))
     named = exp.In(this=column("name", "a"), expressions=[literal(name) for name in names])
-    whole: Term = exp.Case(
-        ifs=[exp.If(this=exp.EQ(this=column("name", "a"), expression=literal(path)), true=literal(1))],
-        default=literal(0),
-    )
-    order = [(whole, NEWEST), (column("priority", "a"), NEWEST), *by_time(NEWEST, "a")]
+    order: list[Term] = [column(name, "a") for name in ("priority", "occurred_at", "position")]
+    if len(names) > 1:
+        whole = exp.If(this=exp.EQ(this=column("name", "a"), expression=literal(path)), true=literal(1))
+        order.insert(0, exp.Case(ifs=[whole], default=literal(0)))
     holds = comparison_term(path, condition, "a")
     absent = comparison_term_of_nothing(condition)
-    told = negated(holds) if absent else holds
-    rows = of_people(
-        "attributes", [exp.alias_(told, "told", copy=False)], [named, *upto("a", asked.position)]
-    )
-    query = first_of(ranked(rows, order), 1, ("who",)).where(column("told"), copy=False)
+    rows = of_people("attributes", [], [named, *upto("a", asked.position)])
+    query = of_whom_first(rows, negated(holds) if absent else holds, order)
     return LeafQuery(meaning_id("attribute", condition), query, violators=absent)
 
 
@@ -282,14 +276,9 @@ def comparison_term_of_nothing(condition: AttributeCondition) -> bool:
 def _consent(condition: ConsentCondition, asked: Asked) -> LeafQuery:
     """What people have said themselves; the compiler adds what holds by default."""
     wanted = condition.is_ == "given"
-    rows = of_people(
-        "consents",
-        [column("given", "c")],
-        [
-            exp.EQ(this=column("purpose", "c"), expression=literal(condition.consent)),
-            *upto("c", asked.position),
-        ],
-    )
-    told = column("given") if wanted else negated(column("given"))
-    query = first_of(ranked(rows, by_time(NEWEST, "c")), 1, ("who",)).where(told, copy=False)
+    named = exp.EQ(this=column("purpose", "c"), expression=literal(condition.consent))
+    rows = of_people("consents", [], [named, *upto("c", asked.position)])
+    given = column("given", "c")
+    order = [column("occurred_at", "c"), column("position", "c")]
+    query = of_whom_first(rows, given if wanted else negated(given), order)
     return LeafQuery(meaning_id("consent", condition), query)

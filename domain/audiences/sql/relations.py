@@ -97,6 +97,14 @@ def by_time(way: str, table: str = "e") -> list[tuple[Term, str]]:
     return [(column("occurred_at", table), way), (column("position", table), way)]
 
 
+def of_whom_first(rows: exp.Select, told: Term, order: Sequence[Term], way: str = NEWEST) -> exp.Select:
+    """The people of whose rows the one that comes first, by order, tells it; with no row put into order."""
+    first = (exp.ArgMax if way == NEWEST else exp.ArgMin)(
+        this=told, expression=exp.Tuple(expressions=[*order])
+    )
+    return rows.group_by(column("who", "i"), copy=False).having(first, copy=False)
+
+
 def first_of(rows: exp.Select, many: int, columns: Iterable[str] = ("*",)) -> exp.Select:
     """Of ranked rows, so many of each profile."""
     names = [exp.Star() if name == "*" else column(name) for name in columns]
