@@ -52,6 +52,13 @@ class History:
                 case ConsentRow():
                     kinds["consents"].append(row)
         tables = tables_of({n: [row for row in of if row.position > written[n]] for n, of in kinds.items()})
+        self._write(tables, upto, written)
+
+    def write_tables(self, tables: Mapping[str, pa.Table], upto: int) -> None:
+        """As `write`, of rows above what is written that are Arrow tables already (`adapters/history/columns.py`)."""
+        self._write(tables, upto, self.written())
+
+    def _write(self, tables: Mapping[str, pa.Table], upto: int, written: Mapping[str, int]) -> None:
         for name, table in tables.items():
             if upto > written[name]:
                 self._append(name, table, upto)

@@ -3,27 +3,25 @@ writes by hand for the same question, over the same Parquet files, in turn."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
+from adapters.history.columns import SCHEMAS
 from adapters.history.query import offer_history, open_duckdb
 from adapters.history.tables import History
 from benchmarks.report import Figure
 from domain.audiences.definition import Audience
 from domain.audiences.sql.compiler import compile_audience
-from domain.history import AttributeRow, HappenedRow, HistoryRow
 
 MOST: Final = 1.3
 SECONDS: Final = 3.0
 _BATCH: Final = 200_000
 _EACH: Final = 20
-_TIMES: Final = 3
+_TIMES: Final = 5
 _DAY: Final = 86_400_000_000
 _NOW: Final = 1_795_000_000_000_000
 _NAMES: Final = ("Product Viewed", "Push Sent", "Push Opened", "Order Completed", "Cart Viewed")
@@ -112,13 +110,7 @@ def bulk_figures(home: Path, events: int) -> list[Figure]:
     """Writes so many events of a twentieth as many people to a lake, and asks."""
     people = events // _EACH
     history = History(str(home / "lake"))
-    rows: list[HistoryRow] = []
-    for position, row in enumerate(_rows(events, people), 1):
-        rows.append(row)
-        if len(rows) == _BATCH:
-            history.write(rows, position)
-            rows = []
-    history.write(rows, position)
+    _write(history, events, people)
     figures = []
     with open_duckdb() as duck:
         offer_history(duck, history.files(), history.written(), [])
@@ -150,17 +142,37 @@ def _in_turn(duck: duckdb.DuckDBPyConnection, ours: str, byhand: str, name: str)
     return best[0], best[1]
 
 
-def _rows(events: int, people: int) -> Iterator[HistoryRow]:
-    chance = random.Random(3)
-    for number in range(people):
-        plan = "pro" if number % 3 == 0 else "free"
-        yield AttributeRow(number + 1, _NOW, _NOW - 100 * _DAY, f"node-{number}", 0, "plan", plan)
-    for number in range(events):
-        at = _NOW - (events - number) * (60 * _DAY // events)
-        properties = {
-            "total": float(chance.randrange(1, 100)),
-            "item": f"sku-{chance.randrange(50)}",
-            "category": ("garden", "kitchen", "toys", "books")[chance.randrange(4)],
-        }
-        who = f"node-{chance.randrange(people)}"
-        yield HappenedRow(people + number + 1, at, at, who, "app", chance.choice(_NAMES), properties)
+#: Columns as the lake has them, of people and of events by their number `n`.
+_KINDS: Final = "MAP {}::MAP(VARCHAR, BOOLEAN), MAP {}::MAP(VARCHAR, VARCHAR[]), []::VARCHAR[]"
+_PLANS: Final = f"""
+    SELECT n + 1, $now, $now - 100 * $day, 'node-' || n, 0, 'plan',
+        MAP {{'plan': CASE WHEN n % 3 = 0 THEN 'pro' ELSE 'free' END}}, MAP {{}}::MAP(VARCHAR, DOUBLE), {_KINDS}
+    FROM range($start, $stop) t(n)
+"""
+_EVENTS: Final = f"""
+    SELECT $people + n + 1 AS position, moment, moment, 'node-' || hash(n, 1) % $people, 'app',
+        $names[1 + (hash(n, 2) % len($names))::INT] AS name,
+        MAP {{
+            'item': 'sku-' || hash(n, 3) % 50,
+            'category': ['garden', 'kitchen', 'toys', 'books'][1 + (hash(n, 4) % 4)::INT]
+        }},
+        MAP {{'total': (1 + hash(n, 5) % 99)::DOUBLE}}, {_KINDS}
+    FROM (SELECT n, $now - ($events - n) * (60 * $day // $events) AS moment FROM range($start, $stop) t(n))
+    ORDER BY name, position
+"""
+
+
+def _write(history: History, events: int, people: int) -> None:
+    """By name, as the lake's writer does, so many at a time."""
+    known: dict[str, Any] = {"now": _NOW, "day": _DAY}
+    with open_duckdb() as duck:
+
+        def table(name: str, sql: str, **more: Any) -> dict[str, pa.Table]:
+            found = duck.sql(sql, params=known | more).to_arrow_table()
+            return {name: found.rename_columns(SCHEMAS[name].names).cast(SCHEMAS[name])}
+
+        history.write_tables(table("attributes", _PLANS, start=0, stop=people), people)
+        several = {"events": events, "people": people, "names": list(_NAMES)}
+        for start in range(0, events, _BATCH):
+            stop = min(start + _BATCH, events)
+            history.write_tables(table("events", _EVENTS, start=start, stop=stop, **several), people + stop)
