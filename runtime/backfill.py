@@ -6,9 +6,9 @@ from the log (docs/decisions/0250-history-in-bulk.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +22,7 @@ from adapters.projections.people import load_all_gone
 from domain.audiences.evaluation import OwnLeaf
 from domain.audiences.flat import unflattened
 from domain.audiences.occurrences import Event, remember
+from domain.audiences.sql.remembered import remembered
 from domain.profiles import Profile
 
 #: What goes wrong with a lake. Then the log is read.
@@ -29,6 +30,8 @@ BROKEN: Final = (DeltaError, duckdb.Error, OSError)
 
 #: Events that are made into Python's objects at once.
 _ROWS: Final = 10_000
+
+_NONE: Final[Mapping[str, Any]] = {}
 
 log = structlog.get_logger("pipeline")
 
@@ -40,6 +43,7 @@ class LakeBackfill:
         self._history = history
         self._open: tuple[int, duckdb.DuckDBPyConnection] | None = None
         self._stack = ExitStack()
+        self._values: list[_Value] = []
 
     def reach(self) -> int:
         """The position up to which the lake has every event; 0 where there is none that can be read."""
@@ -58,25 +62,30 @@ class LakeBackfill:
     ) -> bool:
         """Folds what these people did up to a position into these conditions; whether the lake could be read. The
         people are all those there are from the least of their ids to the greatest."""
-        paths = sorted({path for leaf in leaves for path in leaf.paths})
         try:
-            duck = self._duck(connection, leaves, paths, upto)
+            duck = self._duck(connection, leaves, upto)
         except BROKEN as error:
             log.warning("the lake cannot be read, the log is", error=type(error).__name__)
             self.close()
             return False
         people = [min(profiles), max(profiles)]
-        asked = duck.execute("SELECT * FROM happened WHERE profile BETWEEN ? AND ?", people)
+        numbered = duck.execute(
+            "SELECT who, profile FROM person WHERE profile BETWEEN ? AND ?", people
+        ).fetchall()
+        conditions = {who: profiles[profile].conditions for who, profile in numbered}
+        if not conditions:
+            return True
+        values, columns = self._values, "".join(f", {value.column}" for value in self._values)
+        duck.execute(_THEIRS.format(values=columns), [min(conditions), max(conditions)])
         listening: dict[str, list[OwnLeaf]] = {}
         for leaf in leaves:
             for name in leaf.names:
                 listening.setdefault(name, []).append(leaf)
-        while rows := asked.fetchmany(_ROWS):
-            for profile, name, occurred_at, position, *values in rows:
-                conditions = profiles[profile].conditions
-                event = Event(name, occurred_at, position, _properties(paths, values))
+        while rows := duck.fetchmany(_ROWS):
+            for who, name, occurred_at, position, *held in rows:
+                event = Event(name, occurred_at, position, _properties(values, held) if held else _NONE)
                 for leaf in listening[name]:
-                    remember(conditions, leaf, event)
+                    remember(conditions[who], leaf, event)
         return True
 
     def close(self) -> None:
@@ -85,11 +94,7 @@ class LakeBackfill:
         self._open = None
 
     def _duck(
-        self,
-        connection: Connection,
-        leaves: Sequence[OwnLeaf],
-        paths: Sequence[str],
-        upto: int,
+        self, connection: Connection, leaves: Sequence[OwnLeaf], upto: int
     ) -> duckdb.DuckDBPyConnection:
         if self._open is None or self._open[0] != upto:
             self.close()
@@ -105,32 +110,68 @@ class LakeBackfill:
             duck.register("gone", pa.table({"node": node, "before": before}))
             names = sorted({name for leaf in leaves for name in leaf.names})
             marks = ", ".join("?" for _ in names)
-            duck.execute(_HAPPENED.format(values=_values(paths), names=marks), [*names, upto])
+            asked = remembered(leaf.condition for leaf in leaves).sql(dialect="duckdb")
+            every = _values_of(sorted({path for leaf in leaves for path in leaf.paths}))
+            columns = "".join(f", {value.held} AS {value.column}" for value in every)
+            duck.execute(_HAPPENED.format(values=columns, names=marks, asked=asked), [*names, upto])
+            self._values = _there(duck, every)
             self._open = upto, duck
         return self._open[1]
 
 
+class _Value(NamedTuple):
+    """A column of values under a path, how it is had from a row of the lake, and how a value is made of it."""
+
+    path: str
+    made: Callable[[Any], Any] | None
+    column: str
+    held: str
+
+
 #: Whoever was erased has begun anew, if they are there at all; the lake may not have come so far.
+#: What is newest is folded in last, which finds its place at once.
 _HAPPENED: Final = """
     CREATE TABLE happened AS
-    SELECT p.profile, e.name, e.occurred_at, e.position {values}
-    FROM events e JOIN identity i ON i.node = e.node JOIN person p ON p.who = i.who LEFT JOIN gone g ON g.node = e.node
-    WHERE e.name IN ({names}) AND e.position <= ? AND coalesce(e.position >= g.before, true)
-    ORDER BY p.profile
+    SELECT i.who, e.name, e.occurred_at, e.position {values}
+    FROM events e JOIN identity i ON i.node = e.node LEFT JOIN gone g ON g.node = e.node
+    WHERE e.name IN ({names}) AND ({asked}) AND e.position <= ? AND coalesce(e.position >= g.before, true)
+    ORDER BY i.who, e.occurred_at, e.position
 """
-_KINDS: Final = ("texts", "numbers", "truths", "lists")
+_THEIRS: Final = "SELECT who, name, occurred_at, position {values} FROM happened WHERE who BETWEEN ? AND ?"
+#: How a value of each kind becomes what it was, where it is not that already; at most one kind of a path has one.
+_MADE: Final[Mapping[str, Callable[[Any], Any] | None]] = {
+    "texts": None,
+    "numbers": None,
+    "truths": None,
+    "lists": lambda elements: unflattened(None, None, None, elements, None),
+    "objects": lambda there: unflattened(None, None, None, None, there),
+}
 
 
-def _values(paths: Sequence[str]) -> str:
-    told = []
+def _values_of(paths: Iterable[str]) -> list[_Value]:
+    told: list[_Value] = []
     for path in paths:
         quoted = "'" + path.replace("'", "''") + "'"
-        told += [f", e.{kind}[{quoted}]" for kind in _KINDS]
-        told.append(f", list_contains(e.objects, {quoted})")
-    return " ".join(f"{one} AS v{number}" for number, one in enumerate(told))
+        for kind, made in _MADE.items():
+            held = f"e.{kind}[{quoted}]"
+            if kind == "objects":
+                held = f"CASE WHEN list_contains(e.objects, {quoted}) THEN true END"
+            told.append(_Value(path, made, f"v{len(told)}", held))
+    return told
 
 
-def _properties(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    wide = len(_KINDS) + 1
-    found = {path: unflattened(*values[n * wide : (n + 1) * wide]) for n, path in enumerate(paths)}
-    return {path: value for path, value in found.items() if value is not None}
+def _there(duck: duckdb.DuckDBPyConnection, every: list[_Value]) -> list[_Value]:
+    """Those that any event has: most properties are of one kind."""
+    if not every:
+        return []
+    counts = ", ".join(f"count({value.column})" for value in every)
+    [found] = duck.execute(f"SELECT {counts} FROM happened").fetchall()  # noqa: S608
+    return [value for value, count in zip(every, found, strict=True) if count]
+
+
+def _properties(values: Sequence[_Value], held: Sequence[Any]) -> dict[str, Any]:
+    return {
+        path: one if made is None else made(one)
+        for (path, made, _, _), one in zip(values, held, strict=True)
+        if one is not None
+    }

@@ -33,6 +33,8 @@ def open_duckdb(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnectio
         config["threads"] = str(threads)
     connection = duckdb.connect(config=config)
     try:
+        # Where there is no main module to be seen, it takes itself for a shell.
+        connection.execute("SET enable_progress_bar = false")
         yield connection
     finally:
         connection.close()
@@ -89,7 +91,8 @@ def _path(address: str) -> str | None:
 
 
 def offer_people(connection: duckdb.DuckDBPyConnection, database: Connection) -> int:
-    """Makes the relations `identity` and `person` from the identity projection; how many people there are."""
+    """Makes the relations `identity` and `person` from the identity projection, with people numbered in order; how many
+    there are."""
     sink = pa.BufferOutputStream()
     sink.write(b"node,profile\n")
     with (
@@ -104,7 +107,7 @@ def offer_people(connection: duckdb.DuckDBPyConnection, database: Connection) ->
     )
     connection.register("linked", linked)
     connection.execute(
-        "CREATE TABLE person AS SELECT profile, row_number() OVER ()::INTEGER AS who"
+        "CREATE TABLE person AS SELECT profile, row_number() OVER (ORDER BY profile)::INTEGER AS who"
         " FROM (SELECT DISTINCT profile FROM linked)"
     )
     connection.execute(

@@ -35,6 +35,7 @@ class CountLeaf:
     ends move, the newest `MOST_COUNTED`."""
 
     def __init__(self, condition: EventCount) -> None:
+        self.condition = condition
         self.id = meaning_id("count", condition)
         self.names = (condition.event,)
         self.paths = frozenset(condition.where)
@@ -93,6 +94,7 @@ class SumLeaf:
     """What a property adds up to. Keeps the newest `MOST_COUNTED` occurrences that have it as a number."""
 
     def __init__(self, condition: EventSum) -> None:
+        self.condition = condition
         self.id = meaning_id("sum", condition)
         self.names = (condition.event,)
         self.paths = frozenset((*condition.where, condition.sum))
@@ -130,6 +132,7 @@ class FirstOrLastLeaf:
     """The first or the last occurrence, and whether its properties are as asked."""
 
     def __init__(self, condition: FirstOrLast) -> None:
+        self.condition = condition
         self.id = meaning_id("occurrence", condition)
         self.names = (condition.event,)
         self._matches = properties_matcher(condition.where)

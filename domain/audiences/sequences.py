@@ -32,6 +32,7 @@ class SequenceLeaf:
     """State: the first events, then each answer's."""
 
     def __init__(self, condition: Sequence) -> None:
+        self.condition = condition
         self.id = meaning_id("sequence", condition)
         self.names = tuple(dict.fromkeys((condition.event, *(a.event for a in condition.answers))))
         answers = condition.answers

@@ -9,6 +9,8 @@ from hypothesis import given
 from domain.audiences.definition import Audience
 from domain.audiences.evaluation import Conditions, Event, compile_audiences
 from domain.audiences.flat import flatten, unflattened
+from domain.audiences.sql.remembered import remembered
+from tests.unit.lake_tables import lake, values
 from tests.unit.test_audiences_sql import COMPARISONS, DOCUMENTS, PATHS
 
 
@@ -45,3 +47,8 @@ def test_conditions_remember_the_same_of_an_event_as_it_lies_in_the_lake(
     compiled.fold(live, Event("A", 1, 1, properties))
     compiled.fold(bulk, Event("A", 1, 1, as_in_the_lake(properties, paths)))
     assert bulk == live
+    row = {"position": 1, "occurred_at": 1, "node": "n", "name": "A"} | values(properties)
+    for leaf in compiled.asked_by(said):
+        asked = remembered([leaf.condition]).sql(dialect="duckdb")  # type: ignore[union-attr]
+        read = lake({"events": [row]}).execute(f"SELECT * FROM events e WHERE {asked}").fetchall()
+        assert read or leaf.id not in live
