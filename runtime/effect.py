@@ -7,30 +7,33 @@ the upper bits of their ids which people were looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
-from uuid import UUID
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from adapters.log.read import read_events, read_topics
 from adapters.projections.checkpoint import drop_checkpoints, find_checkpoint, put_checkpoint, read_checkpoint
 from adapters.projections.definitions import DefinitionChange, apply_definitions, changed_since
-from adapters.projections.people import load_graph, load_profiles, profiles_from, save
+from adapters.projections.people import (
+    load_graph,
+    load_profiles,
+    save,
+    save_memberships,
+    save_profiles,
+)
 from adapters.quarantine import left_out
-from domain.audiences.evaluation import Event, OwnLeaf
+from domain.audiences.evaluation import Event
 from domain.configuration import TOPICS
 from domain.derived import event_name
-from domain.fold import Fold
 from domain.identity_rules import leader_of
-from domain.profiles import Profile, encode_profile
 from domain.records import Entry, Row, dig, node_id, record_of
-from domain.settling import Settling, settling_of
 from domain.state import Outcome, Plan, State
-from domain.traits.leaf import TraitLeaf
+from runtime.ahead import Ahead
 from runtime.identity_rules import rules_until
+from runtime.look_anew import Backfill, Change, LakeLostError, Look, leaves_in_bulk
 
 #: Where a workspace last took effect.
 SETTLED: Final = "settled"
@@ -39,28 +42,10 @@ _HISTORY: Final = "settling.history"
 _PEOPLE: Final = "settling.people"
 #: Up to which position the lake tells what happened; 0 where the log tells all of it.
 _LAKE: Final = "settling.lake"
-#: Records of the history, and people, in one transaction.
+#: Records of the history in one transaction.
 _RECORDS: Final = 2_000
-_BATCH: Final = 1_000
-#: An id without those of its 128 bits that a checkpoint has no room for.
-_SHIFT: Final = 65
-
 _body = msgspec.json.Decoder().decode
 Follow = Callable[[Connection, Sequence[Entry]], object]
-
-
-class Backfill(Protocol):
-    """Where what happened can be had in bulk: `runtime/backfill.py`."""
-
-    def reach(self) -> int: ...
-    def fold(
-        self,
-        connection: Connection,
-        leaves: Sequence[OwnLeaf],
-        upto: int,
-        profiles: Mapping[str, Profile],
-    ) -> bool: ...
-    def close(self) -> None: ...
 
 
 log = structlog.get_logger("pipeline")
@@ -103,41 +88,30 @@ def settle(
     change_of: Callable[[Row], DefinitionChange],
     follow: Follow,
     backfill: Backfill | None = None,
+    ahead: Ahead | None = None,
 ) -> bool:
     """Does the next batch; true once nothing is left to do. What happened is read from `backfill` as far as that has
-    it, and then from the log."""
+    it, and then from the log. With `ahead`, many people are looked at by a process of its own."""
     changed = changed_since(connection, read_checkpoint(connection, SETTLED))
     audiences = [name for kind, name in changed if kind == "audience"]
     events = plan.audiences.events_of(audiences, [name for kind, name in changed if kind == "trait"])
-    bulk = _Bulk(backfill, leaves) if backfill and (leaves := _in_bulk(plan, changed, audiences)) else None
     if find_checkpoint(connection, _LAKE) is None:
-        reach = min(bulk.backfill.reach(), row.position) if bulk else 0
+        reach = min(backfill.reach(), row.position) if backfill and leaves_in_bulk(plan, changed) else 0
         put_checkpoint(connection, _LAKE, reach)
         put_checkpoint(connection, _HISTORY, reach)
     if events and _fold_history(connection, plan, row, events, change_of):
         return False
-    settling = settling_of(plan, row.position, row.recorded_at, changed)
-    if _look_at_people(connection, plan, settling, follow, bulk):
+    change = Change(row.position, row.recorded_at, tuple(sorted(changed)), read_checkpoint(connection, _LAKE))
+    if _look_at_people(connection, plan, change, follow, backfill, ahead):
         return False
+    if ahead:
+        ahead.close()
     if backfill:
         backfill.close()
     put_checkpoint(connection, SETTLED, row.position)
     drop_checkpoints(connection, (SETTLING, _HISTORY, _PEOPLE, _LAKE))
     log.info("the workspace is in effect", position=row.position)
     return True
-
-
-class _Bulk(NamedTuple):
-    backfill: Backfill
-    leaves: Sequence[OwnLeaf]
-
-
-def _in_bulk(plan: Plan, changed: Iterable[tuple[str, str]], audiences: Sequence[str]) -> list[OwnLeaf]:
-    """The conditions whose history can be had in bulk: none where a trait's is asked for too, which is read from the
-    log, in order."""
-    leaves = plan.audiences.asked_by(audiences)
-    found: list[OwnLeaf] = [leaf for leaf in leaves if not isinstance(leaf, TraitLeaf)]
-    return [] if len(found) < len(leaves) or any(kind == "trait" for kind, _ in changed) else found
 
 
 def _fold_history(
@@ -174,28 +148,31 @@ def _fold_history(
 
 
 def _look_at_people(
-    connection: Connection, plan: Plan, settling: Settling, follow: Follow, bulk: _Bulk | None
+    connection: Connection,
+    plan: Plan,
+    change: Change,
+    follow: Follow,
+    backfill: Backfill | None,
+    ahead: Ahead | None,
 ) -> bool:
     """Looks at the next people anew; whether anything is left to do."""
-    least = (read_checkpoint(connection, _PEOPLE) + 1) << _SHIFT
-    ids = profiles_from(connection, UUID(int=least), _BATCH) if least >> 128 == 0 else []
-    if not ids:
-        return False
-    state = State({}, load_profiles(connection, ids))
-    before = {id: encode_profile(profile) for id, profile in state.profiles.items()}
-    reach = read_checkpoint(connection, _LAKE)
-    if bulk and reach and not bulk.backfill.fold(connection, bulk.leaves, reach, state.profiles):
+    # Of a very long history the lake's first answer may take minutes, in which nobody waits for this transaction.
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    after = read_checkpoint(connection, _PEOPLE)
+    look = Look(plan, change, backfill)
+    try:
+        looked = ahead.at(connection, look, change, after) if ahead else look.at(connection, after)
+    except LakeLostError:
         # From the log then, from its beginning: what conditions have already does no harm.
         put_checkpoint(connection, _LAKE, 0)
         put_checkpoint(connection, _HISTORY, 0)
         return True
-    fold = Fold(plan, state, lambda _: settling.position)
-    for id in ids:
-        fold.settle(state.profiles[id], settling)
-    outcome = fold.outcome()
-    changed = frozenset(id for id in ids if encode_profile(state.profiles[id]) != before[id])
-    save(connection, state, outcome._replace(changed=changed))
-    if outcome.entries:
-        follow(connection, outcome.entries)
-    put_checkpoint(connection, _PEOPLE, UUID(ids[-1]).int >> _SHIFT)
+    if looked is None:
+        return False
+    if looked.changed:
+        save_profiles(connection, looked.changed)
+    save_memberships(connection, looked.memberships)
+    if looked.entries:
+        follow(connection, looked.entries)
+    put_checkpoint(connection, _PEOPLE, looked.last)
     return True

@@ -14,8 +14,9 @@ from adapters.log.append import append
 from adapters.log.read import listen, read_head, wait_for_append
 from adapters.projections.people import next_due
 from domain.records import Entry, derive_id
+from runtime.ahead import Ahead
 from runtime.definitions import Definitions
-from runtime.effect import Backfill
+from runtime.look_anew import Backfill
 from runtime.pipeline import Pipeline
 
 #: Without news the log is looked at again after this long, in seconds.
@@ -26,7 +27,11 @@ log = structlog.get_logger("pipeline")
 
 
 def run_pipeline(
-    engine: Engine, definitions: Definitions, stop: Event, backfill: Backfill | None = None
+    engine: Engine,
+    definitions: Definitions,
+    stop: Event,
+    backfill: Backfill | None = None,
+    ahead: Ahead | None = None,
 ) -> None:
     """Leads until `stop`: only one process does, others wait for it to go."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
@@ -34,11 +39,13 @@ def run_pipeline(
             if stop.wait(IDLE_WAIT):
                 return
         listen(lead)
-        pipeline = Pipeline(engine, definitions, backfill=backfill)
+        pipeline = Pipeline(engine, definitions, backfill=backfill, ahead=ahead)
         log.info("pipeline leads", position=pipeline.position)
         while not stop.is_set():
             if pipeline.turn() == 0 and not _tick_if_due(engine):
                 wait_for_append(lead, _patience(engine))
+        if ahead:
+            ahead.close()
 
 
 def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool]) -> None:

@@ -31,12 +31,14 @@ from domain.settling import APPLIED
 from domain.state import Closed, Inbound, Outcome, Plan, nodes_of
 from domain.step import step
 from domain.unmerge import REQUESTED as UNMERGE
+from runtime.ahead import Ahead
 from runtime.bulk import begin_running, run_on, running
 from runtime.bulk_replay import begin_replaying, replay_on, replaying
 from runtime.closing import closings, told_again
 from runtime.definitions import Definitions, plan_of
-from runtime.effect import Backfill, begin, begun, settle
+from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint
+from runtime.look_anew import Backfill
 from runtime.unmerge import unmerge
 
 CHECKPOINT: Final = "pipeline"
@@ -45,6 +47,8 @@ BATCH_ROWS: Final = 2_000
 #: Profiles whose timers fire in one transaction.
 BATCH_DUE: Final = 4_000
 _INBOUND: Final = ("track.", "identify.", "page.", "screen.", "group.", "alias.")
+#: Topics of rows that may take more than one batch.
+_STAYING: Final = (APPLIED, RUN, REPLAY, UNMERGE)
 
 log = structlog.get_logger("pipeline")
 
@@ -63,13 +67,17 @@ class Pipeline:
         *,
         follow: Callable[[Connection, Sequence[Entry]], object] = append,
         backfill: Backfill | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self._engine = engine
         self._definitions = definitions
         self._follow = follow
         self._backfill = backfill
+        self._ahead = ahead
         self._plan: Plan | None = None
         self.position = 0
+        #: The row that takes more than one batch, while the pipeline stays in front of it.
+        self._held: Row | None = None
         #: Why records of the batch to come cannot be applied, by position.
         self._apart: dict[int, str] = {}
         self._rows = BATCH_ROWS
@@ -102,13 +110,19 @@ class Pipeline:
             if self._plan is None:
                 self._plan = plan_of(load_workspace(connection))
                 self.position = read_checkpoint(connection, CHECKPOINT)
-            rows, end = read_sources(connection, self.position, self._rows, upto)
+            if self._held is not None:
+                # What comes in meanwhile is not read again with every batch.
+                rows, end = [self._held], self._held.position
+            else:
+                rows, end = read_sources(connection, self.position, self._rows, upto)
             if not rows and end == self.position:
                 return 0
             plan: Plan | None = self._plan
             if rows and rows[0].topic == APPLIED:
+                if not begun(connection, rows[0]):
+                    plan = None
                 done = self._take_effect(connection, self._plan, rows[0])
-                position, plan = (rows[0].position if done else self.position), None
+                position = rows[0].position if done else self.position
             elif rows and rows[0].topic == RUN:
                 done = self._run(connection, self._plan, rows[0])
                 position = rows[0].position if done else self.position
@@ -123,13 +137,16 @@ class Pipeline:
             move_checkpoint(connection, CHECKPOINT, self.position, position)
             failpoint("pipeline.before_commit")
         failpoint("pipeline.committed")
+        stays = rows and rows[0].topic in _STAYING and position < rows[0].position
+        self._held = rows[0] if stays else None
         self._plan, self.position = plan, position
         return len(rows) or 1
 
     def _take_effect(self, connection: Connection, plan: Plan, row: Row) -> bool:
         """Goes on with the workspace that takes effect at this row; true once it has."""
         if begun(connection, row):
-            return settle(connection, plan, row, self._definitions.change_of, self._follow, self._backfill)
+            change_of = self._definitions.change_of
+            return settle(connection, plan, row, change_of, self._follow, self._backfill, self._ahead)
         if profiles_due(connection, row.recorded_at, 1):
             self._fold(connection, plan, [row])
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -117,17 +117,30 @@ def see_person(connection: Connection, node: str, reader: str) -> Seen:
 def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:
     """The ids of the first profiles from this one on, in order."""
     with driver_of(connection).cursor(binary=True) as cursor:
+        # `profile` alone would be the text, which no index is in order of.
         cursor.execute(
-            "SELECT profile::text FROM profile WHERE profile >= %b ORDER BY profile LIMIT %b", (least, limit)
+            "SELECT profile::text FROM profile p WHERE p.profile >= %b ORDER BY p.profile LIMIT %b",
+            (least, limit),
         )
         return [profile for (profile,) in cursor]
+
+
+def states_from(connection: Connection, least: UUID, limit: int) -> dict[str, bytes]:
+    """Profile id → its encoded state, of the first profiles from this one on, in order."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT profile::text, state FROM profile p WHERE p.profile >= %b ORDER BY p.profile LIMIT %b",
+            (least, limit),
+        )
+        return keyring_of(connection).open_states(cursor, _PLACE, dict(cursor.fetchall()))
 
 
 def members_from(connection: Connection, audience: str, least: UUID, limit: int) -> list[str]:
     """The ids of the first members of an audience from this one on, in order."""
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT profile::text FROM membership WHERE audience = %b AND profile >= %b ORDER BY profile LIMIT %b",
+            "SELECT profile::text FROM membership m WHERE audience = %b AND m.profile >= %b"
+            " ORDER BY m.profile LIMIT %b",
             (audience, least, limit),
         )
         return [profile for (profile,) in cursor]
@@ -137,7 +150,7 @@ def profiles_due(connection: Connection, upto: int, limit: int) -> list[tuple[st
     """Profiles with a timer due by this log time, earliest first: id and due time."""
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT profile::text, due FROM profile WHERE due <= %b ORDER BY due, profile LIMIT %b",
+            "SELECT profile::text, due FROM profile p WHERE due <= %b ORDER BY due, p.profile LIMIT %b",
             (upto, limit),
         )
         return cursor.fetchall()
@@ -171,16 +184,8 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             )
         changed = [state.profiles[profile] for profile in outcome.changed]
         if changed:
-            sealed = seal_profiles(connection, changed)
-            cursor.execute(
-                "INSERT INTO profile (profile, due, state)"
-                " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
-                " ON CONFLICT (profile) DO UPDATE SET due = excluded.due, state = excluded.state",
-                (
-                    [profile.id for profile in changed],
-                    [profile.due for profile in changed],
-                    [sealed[profile.id] for profile in changed],
-                ),
+            save_profiles(
+                connection, {profile.id: (profile.due, encode_profile(profile)) for profile in changed}
             )
         if outcome.links:
             links = sorted((node, _final(profile, outcome)) for node, profile in outcome.links.items())
@@ -191,6 +196,19 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
                 ([node for node, _ in links], [profile for _, profile in links]),
             )
     save_memberships(connection, outcome.memberships)
+
+
+def save_profiles(connection: Connection, changed: Mapping[str, tuple[int | None, bytes]]) -> None:
+    """Writes profiles by their ids: when something falls due, and the encoded state."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        states = {profile: state for profile, (_, state) in changed.items()}
+        sealed = keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
+        cursor.execute(
+            "INSERT INTO profile (profile, due, state)"
+            " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
+            " ON CONFLICT (profile) DO UPDATE SET due = excluded.due, state = excluded.state",
+            (list(sealed), [changed[profile][0] for profile in sealed], list(sealed.values())),
+        )
 
 
 def seal_profiles(connection: Connection, profiles: Iterable[Profile]) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from benchmarks.database import new_database
 from benchmarks.of_audiences.streaming import put_events, put_people
 from benchmarks.report import Figure
 from domain.workspace import Workspace
+from runtime.ahead import Ahead, Place
 from runtime.backfill import LakeBackfill
 from runtime.definitions import apply_workspace, open_definitions
 from runtime.history import HistoryWriter
@@ -46,7 +47,8 @@ def backfill_figures(server: str, home: Path, events: int, by_log: bool) -> list
     figures = []
     said: dict[str, Any] = {}
     with new_database(server) as url, open_definitions(url) as definitions:
-        engine = open_database(url, application="benchmark", keys=parse_masters(new_master()))
+        keys = parse_masters(new_master())
+        engine = open_database(url, application="benchmark", keys=keys)
         try:
             apply_workspace(engine, definitions, _workspace(said))
             drain(Pipeline(engine, definitions), 2**62)
@@ -63,8 +65,8 @@ def backfill_figures(server: str, home: Path, events: int, by_log: bool) -> list
             asked = [(*one, "") for one in _ASKED] + ([(*_BY_LOG, ", by the log alone")] if by_log else [])
             for name, match, way in asked:
                 said[name] = {"match": match}
-                backfill = None if way else LakeBackfill(history)
-                pipeline = Pipeline(engine, definitions, backfill=backfill)
+                backfill, ahead = None if way else LakeBackfill(history), Ahead(Place(url, keys, history))
+                pipeline = Pipeline(engine, definitions, backfill=backfill, ahead=ahead)
                 apply_workspace(engine, definitions, _workspace(said))
                 began = time.perf_counter()
                 drain(pipeline, 2**62)

@@ -22,6 +22,7 @@ def serve(http_only: Annotated[bool, typer.Option("--http-only", hidden=True)] =
 def pipeline() -> None:
     """Run the pipeline: identity, profiles, audiences, routing. One leads, further ones stand by."""
     from adapters.history.tables import History
+    from runtime.ahead import Ahead, Place
     from runtime.backfill import LakeBackfill
     from runtime.beside import read_beside
     from runtime.collector import spare_the_collector
@@ -34,7 +35,10 @@ def pipeline() -> None:
     with database_of(engines, "pipeline") as database, open_definitions(engines.database_url) as definitions:
         # Nothing waits for it, so it ends with the process wherever it is.
         Thread(target=read_beside, args=(database, stop), daemon=True).start()
-        run_pipeline(database, definitions, stop, LakeBackfill(History(settings.lake)))
+        history = History(settings.lake)
+        assert engines.keys is not None, "a database is opened with keys"
+        ahead = Ahead(Place(engines.database_url, engines.keys, history))
+        run_pipeline(database, definitions, stop, LakeBackfill(history), ahead)
 
 
 def relay() -> None:

@@ -20,6 +20,7 @@ from adapters.log.append import append
 from domain.audiences.definition import Audience
 from domain.records import Entry, Identifier, Record, entry_of
 from domain.workspace import Workspace
+from runtime.ahead import Ahead, Place
 from runtime.audiences.bulk import history_now
 from runtime.audiences.preview import preview_audiences
 from runtime.backfill import LakeBackfill
@@ -169,6 +170,24 @@ def test_what_happened_is_read_from_the_lake_as_far_as_it_has_it(
     assert lake.people == (0 if lost else PEOPLE)
     wanted = expected() | {"buyers": expected()["buyers"] + 1, "keen": expected()["keen"] + 1}
     assert sizes(engine) == {name: size for name, size in wanted.items() if name in own}
+    assert different(database, engine, definitions, tmp_path) == []
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["by another process", "which cannot begin"])
+def test_the_next_people_are_looked_at_while_the_former_are_written(
+    database: str, engine: Engine, definitions: Definitions, tmp_path: Path, there: bool
+) -> None:
+    history = History(str(tmp_path / "lake"))
+    while (writer := HistoryWriter(engine, definitions, history)).turn():
+        pass
+    assert writer.position
+    own = {name: one for name, one in AFTER.items() if name != "collectors"}
+    apply_workspace(engine, definitions, workspace(own, {}))
+    ahead = Ahead(Place(database if there else f"{database}_not", KEYS, history), worth_it=0)
+    lake = Lake(history, None)
+    drain(Pipeline(engine, definitions, backfill=lake, ahead=ahead), 2**62)
+    assert lake.people == (0 if there else PEOPLE)
+    assert sizes(engine) == {name: size for name, size in expected().items() if name in own}
     assert different(database, engine, definitions, tmp_path) == []
 
 
