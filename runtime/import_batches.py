@@ -41,17 +41,20 @@ def mapped(
     """
     read = block_reader(feed, mapping, file.digest, began_at)
     blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
-    while (block := _next(blocks, file.name)) is not None:
-        if block.last > after:
-            yield block.last, read(block).behind(after)
+    try:
+        while (block := _next(blocks)) is not None:
+            if block.last > after:
+                yield block.last, read(block).behind(after)
+    except FileError as error:
+        raise FileError(f"{file.name}: {error}") from error
 
 
-def _next(blocks: Iterator[Block], name: str) -> Block | None:
+def _next(blocks: Iterator[Block]) -> Block | None:
     try:
         return next(blocks, None)
     except OSError as error:
         # A store that ends the reading, a disk's fault, a broken .gz: all that was read before is kept.
-        raise FileError(f"{name}: the reading broke off ({type(error).__name__}: {error})") from error
+        raise FileError(f"the reading broke off ({type(error).__name__}: {error})") from error
 
 
 def batches(

@@ -55,7 +55,11 @@ def check(config: ConnectorConfig) -> None:
         raise wrong(config, f"settings.{unknown[0]}", f"does not exist; there are: {', '.join(_SETTINGS)}")
     url = urlsplit(str(settings.get("url", "")))
     if url.scheme not in _SCHEMES or not (url.netloc or url.path.startswith("/")):
-        raise wrong(config, "settings.url", "is no address of a folder; write it as s3://BUCKET/FOLDER")
+        raise wrong(
+            config,
+            "settings.url",
+            "is no address of a folder; write it as s3://BUCKET/FOLDER or file:///FOLDER",
+        )
     if settings.get("format", "parquet") not in ("parquet", "csv"):
         raise wrong(config, "settings.format", "is neither parquet nor csv")
     columns = settings.get("columns", {})

@@ -115,9 +115,19 @@ def _import(
     place: str,
     reader: Reader,
 ) -> None:
+    ran = False
     with _bar(file, place) as bar:
-        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, bar, plan, reader=reader)
-    typer.echo(f"{file.name}: {done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected.")
+
+        def report(at: Imported, read: int) -> None:
+            nonlocal ran
+            ran = True
+            bar(at, read)
+
+        done = run_import(database, file, feed, mapping, time.time_ns() // 1_000, report, plan, reader=reader)
+    before = "" if ran else "imported before, and passed over; it had "
+    typer.echo(
+        f"{file.name}: {before}{done.taken:,} new, {done.known:,} known before, {done.rejected:,} rejected."
+    )
     if done.rejected:
         typer.echo(f"The rejected rows are in {rejected_file(file.name)}, each with its number and reason.")
 

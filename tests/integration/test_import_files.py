@@ -67,6 +67,7 @@ def test_killed_anywhere_it_goes_on_and_no_row_is_doubled(
     }
     again = command(*asked)
     assert again.returncode == 0
+    assert "imported before, and passed over" in again.stdout
     assert len(records(database)) == count - count // 100
 
 
@@ -108,7 +109,7 @@ def test_a_file_that_breaks_off_is_named_and_goes_on_once_it_is_whole(
     file.write_bytes(whole[: len(whole) // 2])
     broken = command(*asked)
     assert broken.returncode == 2
-    assert "the reading broke off" in broken.stderr
+    assert f"{file}: the reading broke off" in broken.stderr
     file.write_bytes(whole)
     assert command(*asked).returncode == 0
     assert message_ids(database) == dict.fromkeys((f"u-{n}" for n in range(BLOCK_ROWS * 2)), 1)

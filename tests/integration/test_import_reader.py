@@ -56,7 +56,7 @@ def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) ->
 
 def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Reader, file: Path) -> None:
     wrong = Mapping.model_validate({"identifiers": {"user_id": "usr"}})
-    with pytest.raises(FileError, match=r"column 'usr'.*it has user, card, plan"):
+    with pytest.raises(FileError, match=rf"{file.name}: .*column 'usr'.*it has user, card, plan"):
         list(reader.batches(asked(file, wrong)))
     before = asked(file)
     file.write_text("user,card,plan\nu-1,c-1,free\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,7 +28,7 @@ from sqlalchemy import create_engine, exc, make_url, text
 from adapters.log.append import append
 from adapters.log.persistence import LogFactory, schema_of
 from domain.records import Entry, derive_id
-from tests.servers import wait_until
+from tests.servers import REPOSITORY, wait_until
 
 Open = Callable[..., LogFactory]
 
@@ -267,3 +270,12 @@ def test_a_system_of_applications_runs_on_one_database(environment: dict[str, st
         wait_until(lambda: bills.recorder.max_notification_id() == 20, "a bill for each order")
         assert bills.recorder.max_tracking_id("Orders") == 20
         assert orders.recorder.max_notification_id() == 20
+
+
+def test_the_documented_application_runs_by_its_environment_alone(environment: dict[str, str]) -> None:
+    page = (REPOSITORY / "docs/how-to/use-eventsourcing.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, env=os.environ | environment, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in page
