@@ -68,8 +68,10 @@ def _duckdb(file: str, sql: str, cursor: str, since: Any) -> Iterator[Page]:
     config: dict[str, Any] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with duckdb.connect(file, read_only=file != ":memory:", config=config) as connection:
         quoted = '"' + cursor.replace('"', '""') + '"' if cursor else ""
-        given = [] if since is None else [since]
-        found: Any = connection.execute(_statement(sql, quoted, since, "?"), given)
+        given = None if since is None else [since]
+        found: Any = connection.sql(_statement(sql, quoted, since, "?"), params=given)
+        if found is None:
+            raise WarehouseError("the query gives no rows; write one that does, such as SELECT … FROM …")
         yield from found.to_arrow_reader(PAGE)
 
 
