@@ -10,20 +10,21 @@ import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Connection, text
 
 from adapters.database import open_database
-from adapters.history.tables import History
 from adapters.keys.management import KeyManagement
 from adapters.projections.definitions import load_workspace
-from runtime.backfill import LakeBackfill
 from runtime.child_process import end_with_parent, nothing_to_import
 from runtime.collector import spare_the_collector
 from runtime.definitions import plan_of
 from runtime.look_anew import Change, Look, Looked
+
+if TYPE_CHECKING:
+    from adapters.history.tables import History
 
 #: With fewer people than these it takes longer to start the process.
 WORTH_IT: Final = 50_000
@@ -103,6 +104,9 @@ class _Hands:
     """What the process works with, from its first task on."""
 
     def __init__(self, place: Place, change: Change) -> None:
+        # Every part imports this module, and only this process needs the lake.
+        from runtime.backfill import LakeBackfill
+
         self._engine = open_database(place.url, application="pipeline, ahead", keys=place.keys, pool_size=1)
         with self._engine.connect() as connection:
             plan = plan_of(load_workspace(connection))
