@@ -41,6 +41,9 @@ from runtime.workspace_file import read_workspace
 KEY: Final = "benchmark-write-key"
 WORKSPACE: Final = "workspace: bench\nfeeds:\n  app: {format: segment, secret: {env: BENCH_WRITE_KEY}}\n"
 BATCH: Final = 5_000
+#: Apps' servers and devices that call at once. The more wait, the more rows a transaction has.
+CONNECTIONS: Final = 64
+FEW: Final = 8
 
 
 class Served(NamedTuple):
@@ -55,20 +58,23 @@ def main() -> None:
     asked = arguments(__doc__)
     events, singles = (150_000, 10_000) if asked.quick else (600_000, 40_000)
     with served() as ours:
-        _load(ours, Run("batch", 20_000, 8, seed=9))
+        _load(ours, Run("batch", 20_000, CONNECTIONS, seed=9))
         own = _own_rate(ours.engine, events)
-        plain, plain_cost = _load(ours, Run("batch", events, 8, seed=1))
-        zipped, zipped_cost = _load(ours, Run("gzip", events, 8, seed=2))
-        single, _ = _load(ours, Run("track", singles, 64, seed=3))
+        plain, plain_cost = _load(ours, Run("batch", events, CONNECTIONS, seed=1))
+        zipped, zipped_cost = _load(ours, Run("gzip", events, CONNECTIONS, seed=2))
+        few, _ = _load(ours, Run("batch", events, FEW, seed=6))
+        single, _ = _load(ours, Run("track", singles, CONNECTIONS, seed=3))
         half = single.rate / 2
-        paced, _ = _load(ours, Run("track", int(half * (8 if asked.quick else 20)), 64, seed=4, rate=half))
+        pace = Run("track", int(half * (8 if asked.quick else 20)), CONNECTIONS, seed=4, rate=half)
+        paced, _ = _load(ours, pace)
     figures = [
-        Figure("/v1/batch, 100 events a request", plain.rate, "events/s", 30_000),
+        Figure(f"/v1/batch, 100 events a request, {CONNECTIONS} connections", plain.rate, "events/s", 30_000),
         Figure("/v1/batch, gzip", zipped.rate, "events/s", 30_000),
         Figure("the log's own batch append", own, "events/s"),
         Figure("/v1/batch ÷ the log's own append", plain.rate / own, "×", 0.6),
         Figure("/v1/batch, gzip ÷ the log's own append", zipped.rate / own, "×", 0.6),
-        Figure("/v1/track, 64 connections", single.rate, "requests/s", 2_000),
+        Figure(f"/v1/batch over {FEW} connections", few.rate, "events/s", 30_000),
+        Figure(f"/v1/track, {CONNECTIONS} connections", single.rate, "requests/s", 2_000),
         Figure("/v1/track, p50 at half of that", paced.p50_ms, "ms"),
         Figure("/v1/track, p99 at half of that", paced.p99_ms, "ms", 50, at_most=True),
         Figure("cost of a batch's event in serve", 1e6 * plain_cost / events, "µs of processor"),
