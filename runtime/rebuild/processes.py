@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
-from types import ModuleType
 from typing import Final
 
-from runtime.embedded.die_with_parent import PR_SET_PDEATHSIG
+from runtime.child_process import end_with_parent, nothing_to_import
 from runtime.rebuild.work import Setting, Worker
 
 #: So many objects may be left by parts before it is looked which of them nobody has any more.
@@ -69,7 +66,7 @@ def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
 
     def parts(name: str, numbers: Sequence[int]) -> Iterator[int]:
         shared.begin()
-        with _nothing_to_import():
+        with nothing_to_import():
             helping = [others.submit(_help, name, numbers) for _ in range(min(jobs, len(numbers)) - 1)]
         told = 0
         for _ in shared.work(worker, name, numbers):
@@ -93,29 +90,12 @@ def workers(setting: Setting, jobs: int) -> Iterator[Parts]:
         worker.close()
 
 
-@contextmanager
-def _nothing_to_import() -> Iterator[None]:
-    """A new process imports what it is given to do. The whole console script, which it would import too as its
-    main module, takes seconds and 100 MB."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 _hands: tuple[Worker, _Shared] | None = None
 
 
 def _open(setting: Setting, shared: _Shared, parent: int) -> None:
     global _hands
-    if sys.platform == "linux":
-        # Whoever kills the command must not leave its hands behind.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
     gc.disable()
     _hands = Worker(setting), shared
 
