@@ -1,7 +1,7 @@
 """Group commit: many requests, one transaction, and an answer only after it is durable.
 
-A request waits for the batch that is being committed and at most `linger` seconds for company. What is
-waiting is bounded, so a slow store makes callers try again later and never fills the memory.
+A request waits for the batch that is being committed and, where the one before had several, at most `LINGER_S` for
+company. What is waiting is bounded, so a slow store makes callers try again later and never fills the memory.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ class GroupCommit:
     async def run(self) -> None:
         """Commits batch after batch until it is cancelled."""
         loop = asyncio.get_running_loop()
+        batch: list[_Waiting] = []
         while True:
-            batch = await self._gather()
+            # Who came alone is most often followed by somebody who will come alone too.
+            batch = await self._gather(LINGER_S if len(batch) > 1 else 0.0)
             entries = [entry for waiting in batch for entry in waiting.entries]
             try:
                 appended = await loop.run_in_executor(self._thread, self._commit, entries)
@@ -104,10 +106,10 @@ class GroupCommit:
             found.append(self._queue.get_nowait())
         return found
 
-    async def _gather(self) -> list[_Waiting]:
+    async def _gather(self, linger: float) -> list[_Waiting]:
         batch = [await self._queue.get()]
         count = len(batch[0].entries)
-        deadline = asyncio.get_running_loop().time() + LINGER_S
+        deadline = asyncio.get_running_loop().time() + linger
         while count < MAX_BATCH:
             if self._queue.empty():
                 left = deadline - asyncio.get_running_loop().time()
