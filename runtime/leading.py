@@ -42,8 +42,8 @@ def run_pipeline(
         pipeline = Pipeline(engine, definitions, backfill=backfill, ahead=ahead)
         log.info("pipeline leads", position=pipeline.position)
         while not stop.is_set():
-            if pipeline.turn() == 0 and not _tick_if_due(engine):
-                wait_for_append(lead, _patience(engine))
+            if pipeline.turn() == 0 and (patience := _patience(engine)):
+                wait_for_append(lead, patience, pipeline.position)
         if ahead:
             ahead.close()
 
@@ -61,25 +61,22 @@ def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool
             lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEAD})
 
 
-def _tick_if_due(engine: Engine) -> bool:
-    """Time passes without traffic too: when a timer is due by the wall's clock, a tick moves the log's."""
+def _patience(engine: Engine) -> float:
+    """How many seconds there may be nothing to do. Time passes without traffic too: when a timer is due by the wall's
+    clock, a tick moves the log's, and there is something to do at once."""
     with engine.begin() as connection:
         due = next_due(connection)
-        head = read_head(connection)
-        if due is None or head.clock != "wall" or due > time.time_ns() // 1000 or due <= head.recorded_at:
-            return False
-        append(connection, [tick(due)])
-    return True
+        if due is None:
+            return IDLE_WAIT
+        left = due / 1_000_000 - time.time()
+        if left <= 0:
+            head = read_head(connection)
+            if head.clock == "wall" and due > head.recorded_at:
+                append(connection, [tick(due)])
+                return 0.0
+    return min(max(left, 0.001), IDLE_WAIT)
 
 
 def tick(due: int) -> Entry:
     """A row that only moves the log's time (microseconds)."""
     return Entry(derive_id("tick", str(due)), 1, "clock.tick", None, b'{"due":%d}' % due)
-
-
-def _patience(engine: Engine) -> float:
-    with engine.connect() as connection:
-        due = next_due(connection)
-    if due is None:
-        return IDLE_WAIT
-    return min(max(due / 1_000_000 - time.time(), 0.001), IDLE_WAIT)

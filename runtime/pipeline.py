@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.erasure import destroy_person, forget_deletions
 from adapters.keys.management import KeyManagementError
 from adapters.log.append import append
-from adapters.log.read import read_sources
+from adapters.log.read import DERIVED_TOPICS, read_sources
 from adapters.projections.checkpoint import LostLeadError, move_checkpoint, read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
@@ -188,13 +188,17 @@ class Pipeline:
         if stop is not None:
             rows, end = [row for row in rows if row.position < stop], stop - 1
         rows = [row for row in rows if not row.topic.startswith(TOPIC_PREFIX)]
-        taken = self._fold(connection, plan, rows) if rows else []
-        if len(taken) == len(rows):
+        if not rows:
             return end
+        taken, own = self._fold(connection, plan, rows)
+        if len(taken) == len(rows):
+            # What it has itself derived right behind the rows is not read again.
+            return own[-1] if own and own[0] == end + 1 else end
         return taken[-1].position if taken else self.position
 
-    def _fold(self, connection: Connection, plan: Plan, rows: list[Row]) -> list[Row]:
-        """Folds rows, and returns which; fewer where very many timers fall due among them."""
+    def _fold(self, connection: Connection, plan: Plan, rows: list[Row]) -> tuple[list[Row], range]:
+        """Folds rows, and returns which, fewer where very many timers fall due among them; and the positions of what
+        was derived from them, where that alone was appended."""
         # What follows an erasure is read by the keys that it leaves.
         rows = rows[: next((i for i, r in enumerate(rows, 1) if r.topic == REQUESTED), len(rows))]
         due = profiles_due(connection, rows[-1].recorded_at, BATCH_DUE)
@@ -214,12 +218,13 @@ class Pipeline:
                 raise
             raise NotAppliedError(inbound[0].position, reason_of(error)) from error
         apply_outbound(connection, taken)
+        own = range(0)
         if self._follow is append:
-            self._append(connection, taken, outcome)
+            own = self._append(connection, taken, outcome)
             self._put_aside(connection, taken)
         elif outcome.entries:
             self._follow(connection, outcome.entries)
-        return taken
+        return taken, own
 
     def _put_aside(self, connection: Connection, taken: list[Row]) -> None:
         """Tells the log and the quarantine of what was left out."""
@@ -235,17 +240,21 @@ class Pipeline:
         if told:
             append(connection, told)
 
-    def _append(self, connection: Connection, taken: list[Row], outcome: Outcome) -> None:
-        """Appends what follows, and then destroys the keys of whom it erased, and of deletions that are done."""
+    def _append(self, connection: Connection, taken: list[Row], outcome: Outcome) -> range:
+        """Appends what follows, and then destroys the keys of whom it erased, and of deletions that are done. Returns
+        the positions of what was appended where all of that is derived."""
         entries = [*outcome.entries, *(entry for erasure in outcome.erased for entry in erasure.entries)]
-        last = 0
+        last, own = 0, range(0)
         if entries:
             failpoint("pipeline.before_append")
-            last = append(connection, entries).last_position
+            appended, last, _ = append(connection, entries)
+            if all(one.topic.startswith(DERIVED_TOPICS) for one in entries) and appended[0].new:
+                own = range(appended[0].position, last + 1)
         for erasure in outcome.erased:
             destroy_person(connection, erasure, last)
             failpoint("pipeline.erased")
         forget_deletions(connection, [row for row in taken if row.topic in OUTCOME_TOPICS])
+        return own
 
 
 def _inbound(row: Row, plan: Plan, apart: Collection[int], closed: Closed | None) -> Inbound:

@@ -24,8 +24,9 @@ from domain.records import TOPIC_NAME_LIMIT, Row
 
 #: Kinds of rows that the pipeline appends, and has no need to read again.
 DERIVED = ("audience", "profile", "identity", "routing", "gathered")
-_DERIVED = tuple(f"{kind}." for kind in DERIVED)
-_SOURCES = " OR ".join(f"starts_with(topic, '{kind}')" for kind in _DERIVED)
+#: How their topics begin.
+DERIVED_TOPICS: Final = tuple(f"{kind}." for kind in DERIVED)
+_SOURCES = " OR ".join(f"starts_with(topic, '{kind}')" for kind in DERIVED_TOPICS)
 _COLUMNS = "position, stream_id::text, version, topic, subject::text, recorded_at, state"
 _END: Final = 2**62
 #: So many archived rows are looked at together where only some are wanted.
@@ -49,12 +50,12 @@ class _Choice(NamedTuple):
 
 
 _ALL: Final = _Choice("true", (), lambda row: True)
-_NOT_DERIVED: Final = _Choice(f"NOT ({_SOURCES})", (), lambda row: not row.topic.startswith(_DERIVED))
+_NOT_DERIVED: Final = _Choice(f"NOT ({_SOURCES})", (), lambda row: not row.topic.startswith(DERIVED_TOPICS))
 #: What follows from other records, and definitions, moves no time: timers wait for a row that does.
 _MOVING: Final = _Choice(
     f"NOT ({_SOURCES}) AND NOT starts_with(topic, '{TOPIC_PREFIX}')",
     (),
-    lambda row: not row.topic.startswith((*_DERIVED, TOPIC_PREFIX)),
+    lambda row: not row.topic.startswith((*DERIVED_TOPICS, TOPIC_PREFIX)),
 )
 
 
@@ -166,9 +167,9 @@ def listen(connection: Connection) -> None:
     driver_of(connection).execute(f"LISTEN {CHANNEL}")
 
 
-def wait_for_append(connection: Connection, timeout: float) -> bool:
-    """Waits at most `timeout` seconds for an append; true when there was one."""
-    return any(True for _ in driver_of(connection).notifies(timeout=timeout, stop_after=1))
+def wait_for_append(connection: Connection, timeout: float, beyond: int = 0) -> bool:
+    """Waits at most `timeout` seconds for an append that reaches beyond a position; true when there was one."""
+    return any(int(told.payload) > beyond for told in driver_of(connection).notifies(timeout=timeout))
 
 
 def _read(connection: Connection, after: int, end: int, limit: int, choice: _Choice) -> list[Row]:

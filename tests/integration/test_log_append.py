@@ -368,6 +368,17 @@ def test_whoever_listens_is_told_after_the_commit_and_not_before(engine: Engine)
         assert wait_for_append(listener, 10)
 
 
+def test_whoever_has_read_up_to_a_position_is_told_of_what_is_beyond_it(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as listener:
+        listen(listener)
+        with engine.begin() as connection:
+            read = append(connection, entries("a", "b")).last_position
+        assert not wait_for_append(listener, 0.05, read)
+        with engine.begin() as connection:
+            append(connection, entries("c"))
+        assert wait_for_append(listener, 10, read)
+
+
 def test_a_batch_across_partitions_is_one_batch_and_the_next_partition_is_there(
     engine: Engine, owner: Engine
 ) -> None:

@@ -71,6 +71,18 @@ def append_all(engine: Engine, entries: list[Entry]) -> None:
         append(connection, entries)
 
 
+def test_what_the_pipeline_has_derived_it_does_not_take_in_again(
+    database: str, engine: Engine, definitions: Definitions
+) -> None:
+    pipeline = Pipeline(engine, definitions)
+    drain(pipeline, 2**62)
+    append_all(engine, meeting(0))
+    assert [pipeline.turn(), pipeline.turn()] == [4, 0]
+    status = read_status(engine)
+    assert status["readers"]["pipeline"]["lag"] == 0
+    assert len(said(database, "profile.merged")) == 1
+
+
 def assert_one_person_each(database: str, engine: Engine, rounds: range) -> None:
     with engine.connect() as connection:
         for number in rounds:
