@@ -76,31 +76,32 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as ear:
         listen(ear)
         position, resent_to = _begin(engine, streams)
-        swept = time.monotonic()
+        swept = cleared = time.monotonic()
         copy = SoleWriter(js, LOG)
-        while not stop.is_set():
-            rows = await asyncio.to_thread(_read, engine, position)
+        rows: list[Row] = []
+        while True:
+            published, position = position, rows[-1].position if rows else position
+            refused = any(row.topic == REFUSED for row in rows)
+            rows, head = await asyncio.to_thread(_go_on, engine, published, position, refused=refused)
+            if position > published:
+                failpoint("relay.checkpointed")
+            if stop.is_set():
+                return
             if not rows:
-                await _clear(engine, js)
+                if time.monotonic() - cleared > IDLE_WAIT_S:
+                    await _clear(engine, js)
+                    cleared = time.monotonic()
                 if time.monotonic() - swept > SWEEP_S:
                     await _sweep(engine, js, position)
                     swept = time.monotonic()
-                await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S)
+                await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S, position)
                 continue
             outbound = await asyncio.to_thread(_outbound_of, engine, rows, resent=position <= resent_to)
             if outbound:
                 await publish_batch(js, outbound)
-            messages = [message for row in rows for message in _log_messages(row)]
-            await copy.publish(messages + await asyncio.to_thread(_head_messages, engine, position, rows))
+            await copy.publish([message for row in rows for message in _log_messages(row)] + head)
             failpoint("relay.published")
             await _forget(js, rows)
-            with engine.begin() as connection:
-                move_checkpoint(connection, CHECKPOINT, position, rows[-1].position)
-                if any(row.topic == REFUSED for row in rows):
-                    # It may have come by a work queue.
-                    put_checkpoint(connection, CLEARED, _NEVER)
-            failpoint("relay.checkpointed")
-            position = rows[-1].position
 
 
 def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
@@ -128,16 +129,28 @@ def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
     return position, stopped
 
 
-def _read(engine: Engine, position: int) -> list[Row]:
+def _go_on(engine: Engine, before: int, position: int, *, refused: bool) -> tuple[list[Row], list[Message]]:
+    """In one transaction, moves the checkpoint to what was published since and reads what comes next: rows, and the
+    head of the chain among them. `refused` says that what was published had rows that may have come by a work queue,
+    though they were somebody's who is erased."""
+    with engine.begin() as connection:
+        if position > before:
+            move_checkpoint(connection, CHECKPOINT, before, position)
+        if refused:
+            put_checkpoint(connection, CLEARED, _NEVER)
+        rows = _read(connection, position)
+        return rows, _head_messages(connection, position, rows) if rows else []
+
+
+def _read(connection: Connection, position: int) -> list[Row]:
     """The next rows; an outbound batch is never cut, as it was appended whole and is sent whole."""
-    with engine.connect() as connection:
-        rows = read_rows(connection, position, BATCH_ROWS)
-        while len(rows) >= BATCH_ROWS and rows[-1].topic == "outbound.requested":
-            more = read_rows(connection, rows[-1].position, BATCH_ROWS)
-            same = _beginning(more, _batch_of(rows[-1]))
-            rows += same
-            if not same or len(same) < len(more):
-                break
+    rows = read_rows(connection, position, BATCH_ROWS)
+    while len(rows) >= BATCH_ROWS and rows[-1].topic == "outbound.requested":
+        more = read_rows(connection, rows[-1].position, BATCH_ROWS)
+        same = _beginning(more, _batch_of(rows[-1]))
+        rows += same
+        if not same or len(same) < len(more):
+            break
     return rows
 
 
@@ -188,10 +201,9 @@ def _log_messages(row: Row) -> list[Message]:
     ]
 
 
-def _head_messages(engine: Engine, position: int, rows: list[Row]) -> list[Message]:
+def _head_messages(connection: Connection, position: int, rows: list[Row]) -> list[Message]:
     """The newest head of the chain among these rows, which a witness may hold: it stands for all before it."""
-    with engine.connect() as connection:
-        head = newest_chain_head(connection, rows[-1].position)
+    head = newest_chain_head(connection, rows[-1].position)
     if head is None or head.position <= position:
         return []
     headers = cloud_event(
