@@ -1,8 +1,8 @@
 """Importing files: CSV and Parquet through a mapping into the log, durable, beside the log's own append of the
 same entries in the same run.
 
-Rows are people with identifiers, coerced traits and a consent, as an operator's export has them. Goals: issue
-"Feeds", section "Speed".
+Rows are people with identifiers, coerced traits and a consent, as an operator's export has them. The reader's process
+begins with a file that is not measured. Goals: issue "Feeds", section "Speed".
 """
 
 from __future__ import annotations
