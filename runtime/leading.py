@@ -62,19 +62,18 @@ def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool
 
 
 def _patience(engine: Engine) -> float:
-    """How many seconds there may be nothing to do. Time passes without traffic too: when a timer is due by the wall's
-    clock, a tick moves the log's, and there is something to do at once."""
+    """How many seconds there may be nothing to do at the log's end. Time passes without traffic too: when a timer is
+    due by the wall's clock, a tick moves the log's, and there is something to do at once."""
     with engine.begin() as connection:
         due = next_due(connection)
-        if due is None:
+        if due is None or read_head(connection).clock != "wall":
             return IDLE_WAIT
         left = due / 1_000_000 - time.time()
-        if left <= 0:
-            head = read_head(connection)
-            if head.clock == "wall" and due > head.recorded_at:
-                append(connection, [tick(due)])
-                return 0.0
-    return min(max(left, 0.001), IDLE_WAIT)
+        if left > 0:
+            return min(left, IDLE_WAIT)
+        # The log's last row may be later than this timer, and none that moves time.
+        [ticked] = append(connection, [tick(due)]).appended
+    return 0.0 if ticked.new else IDLE_WAIT
 
 
 def tick(due: int) -> Entry:
