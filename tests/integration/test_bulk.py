@@ -382,10 +382,10 @@ def test_a_runs_largest_batch_is_one_message(engine: Engine) -> None:
     with engine.begin() as connection:
         append(connection, rows)
     read, position = [], 0
-    while page := _read(engine, position):
-        read.append(page)
-        position = page[-1].position
     with engine.connect() as connection:
+        while page := _read(connection, position):
+            read.append(page)
+            position = page[-1].position
         messages = [message for page in read for message in _outbound_messages(connection, page)]
     assert [len(msgspec.json.decode(message.payload)) for message in messages] == [files.MAX_BATCH, 3]
     assert len(messages[0].payload) < 8_000_000
