@@ -8,10 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pyarrow.parquet as pq
@@ -22,69 +20,22 @@ from eventsourcing.utils import Environment
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from adapters.database import open_as_owner, open_database
+from adapters.database import open_as_owner
 from adapters.lake import files
 from adapters.lake.errors import LakeError
-from adapters.lake.place import url_of
 from adapters.lake.table import Part, parts_of, replace_partition
 from adapters.log.append import append
 from adapters.log.archive import StaleSnapshotError
 from adapters.log.persistence import LogFactory
-from adapters.log.read import DERIVED, iterate, read_head, read_positions, read_rows, read_sources
+from adapters.log.read import iterate, read_head, read_positions, read_rows, read_sources
 from domain.records import Entry, Row, derive_id
 from runtime import log_archive
 from runtime.commands.log import app
 from runtime.log_archive import ArchiveError, archive_log
 from runtime.verify import verify_log
+from tests.integration.archive.archiving import EACH, SIZES, WHOLE, alter, archived, fault_of
 from tests.integration.tampering import entry, shrink_partitions
-from tests.keys import KEYS
 from tests.servers import wait_until
-
-#: Rows of a partition here; partition 0 has one less, as positions begin at 1.
-EACH = 100
-#: Four full partitions, and a fifth that is being filled. Batches lie across their borders.
-SIZES = (3, 60, 1, 90, 200, 37, 20)
-WHOLE = sum(SIZES)
-
-
-@pytest.fixture
-def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(files, "GROUP_ROWS", 16)
-    monkeypatch.setattr(files, "FILE_GROUPS", 3)
-    return f"{url_of(str(tmp_path / 'lake'))}/log"
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    shrink_partitions(database, EACH)
-    engine = open_database(database, application="test", keys=KEYS, pool_size=12)
-    kinds = ["track", *DERIVED, "page"]
-    number = 0
-    for size in SIZES:
-        some = []
-        for _ in range(size):
-            number += 1
-            # A whole partition without one row that the pipeline would read.
-            topic = (
-                f"{'audience' if EACH <= number < 2 * EACH else kinds[number % len(kinds)]}.Näme {number % 3}"
-            )
-            subject = derive_id("subject", str(number % 5)) if number % 7 else None
-            some.append(Entry(derive_id("test", str(number)), 1, topic, subject, os.urandom(number % 40)))
-        with engine.begin() as connection:
-            append(connection, some)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def owner(database: str) -> Iterator[Engine]:
-    owner = open_as_owner(database, application="test")
-    yield owner
-    owner.dispose()
-
-
-def archived(owner: Engine, location: str, keep: int = 1) -> list[int]:
-    return [partition.number for partition in archive_log(owner, location, keep, lambda done, of: None)]
 
 
 def rows_of(engine: Engine, page: int = 5_000) -> list[Row]:
@@ -111,10 +62,6 @@ def partitions(engine: Engine) -> set[str]:
                 text("SELECT tablename FROM pg_tables WHERE tablename ~ '^log_[0-9]+$'")
             ).scalars()
         )
-
-
-def fault_of(database: str) -> Any:
-    return verify_log(database, lambda done, of: None).fault
 
 
 def test_every_reader_reads_across_as_before(
@@ -249,16 +196,6 @@ def test_a_row_that_is_missing_in_a_file_is_named(
     archived(owner, location)
     alter(location, 150, None)
     assert (fault_of(database).kind, fault_of(database).position) == ("missing", 150)
-
-
-def alter(location: str, position: int, change: dict[str, object] | None) -> None:
-    """Writes the file with this row anew, with the row altered or left out."""
-    part = next(p for p in parts_of(location, position // EACH) if p.first <= position <= p.last)
-    file = Path(location.removeprefix("file://")) / part.path
-    table = pq.ParquetFile(file).read()
-    rows = [row | (change or {}) if row["position"] == position else row for row in table.to_pylist()]
-    rows = [row for row in rows if change is not None or row["position"] != position]
-    pq.write_table(table.from_pylist(rows, schema=table.schema), file, compression="zstd")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])

@@ -12,24 +12,15 @@ from sqlalchemy import Engine, text
 from adapters.lake.table import parts_of
 from adapters.log.archive import StaleSnapshotError
 from adapters.log.read import read_rows
+from tests.integration.archive.archiving import EACH, WHOLE, alter, archived, fault_of
 from tests.integration.tampering import tampering
-from tests.integration.test_log_archive import (  # noqa: F401
-    EACH,
-    WHOLE,
-    alter,
-    archived,
-    engine,
-    fault_of,
-    location,
-    owner,
-)
 
 #: The first position that is in the database; three partitions before it are in the lake.
 SEAM = 3 * EACH
 
 
 @pytest.fixture
-def lake(engine: Engine, owner: Engine, location: str) -> str:  # noqa: F811
+def lake(engine: Engine, owner: Engine, location: str) -> str:
     """The address of the log's table in the lake, with the first three partitions."""
     assert archived(owner, location) == [0, 1, 2]
     return location
@@ -84,7 +75,7 @@ def test_rows_that_changed_places_across_the_seam_are_named(database: str, lake:
 )
 def test_a_partition_that_the_owner_dropped_is_missing_and_no_reader_passes_over_it(
     lake: str,
-    engine: Engine,  # noqa: F811
+    engine: Engine,
     database: str,
     statement: str,
     position: int,
