@@ -73,18 +73,20 @@ def test_a_fault_that_does_not_pass_is_dead_in_the_end(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "BASE_S", 0.001)
-    monkeypatch.setattr(retry, "CAP_S", 0.01)
 
     async def test(on: Bench, destination: Destination) -> None:
-        async with worker(on, destination, give_up_s=0.2):
+        async with worker(on, destination, give_up_s=30):
             await on.request(on.batch(1))
             [outcome] = await on.outcomes(1)
         assert len({seen.key for seen in destination.seen}) == 1
-        assert len(destination.seen) == outcome.attempts > 1
+        assert len(destination.seen) == outcome.attempts == 4
         assert outcome.status == "dead"
-        assert outcome.reason.startswith("OneSignal answered 500: scripted; gave up after ")
+        assert outcome.reason == (
+            "OneSignal answered 500: scripted; gave up after 4 attempts: the next would be later than 30 s"
+        )
 
-    delivering(nats_url, test, *[refusing(500)] * 1_000)
+    # That the fourth asks for a minute ends it at once, however fast this machine is.
+    delivering(nats_url, test, *[refusing(500)] * 3, refusing(500, retry_after="60"), *[refusing(500)] * 9)
 
 
 def test_a_destination_that_says_nothing_is_left_at_the_deadline(nats_url: str) -> None:
@@ -93,7 +95,8 @@ def test_a_destination_that_says_nothing_is_left_at_the_deadline(nats_url: str) 
         async with worker(on, destination, deadline_s=0.3):
             await on.request(on.batch(1))
             [outcome] = await on.outcomes(1)
-        assert (outcome.status, outcome.attempts) == ("delivered", 2)
+        assert outcome.status == "delivered"
+        assert len(destination.seen) == outcome.attempts >= 2
 
     delivering(nats_url, test)
 
