@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_S: Final = 10.0
 #: Bytes of a request's first line and headers.
 HEAD_LIMIT: Final = 64 * 1024
+#: How long who was answered before the end of a body may go on sending it, in seconds: closing at once would take the
+#: answer from a client that reads only after it has sent.
+LINGER_S: Final = 2.0
 
 _TITLES: Final = {
     400: (b"400 Bad Request", "malformed", "The request cannot be read"),
@@ -30,6 +33,7 @@ class Connection(HttpToolsProtocol):
     _in_head = True
     _head_size = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -37,6 +41,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_has_come()
+        self._body_has_come()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -72,8 +77,20 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         # Between two requests no head is awaited: the server's own keep-alive timeout holds.
         self._in_head = False
-        if self.cycle is not None:
-            super().on_message_complete()
+        if self.cycle is None:
+            return
+        super().on_message_complete()
+        if self._linger_timer is not None:
+            self._body_has_come()
+            # The server began its keep-alive with the answer, and ended it with what came of the body since.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._linger_timer = asyncio.get_running_loop().call_later(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is not HTTP/1.1 as it should be")
@@ -85,6 +102,11 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _body_has_come(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
 
     def _head_is_late(self) -> None:
         self._head_timer = None

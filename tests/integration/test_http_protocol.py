@@ -6,7 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +39,7 @@ def server() -> Iterator[tuple[str, int]]:
     with pytest.MonkeyPatch.context() as patch, contextlib.closing(listen("127.0.0.1", 0)) as listening:
         patch.setattr(protocol, "HEAD_S", PATIENCE_S)
         patch.setattr(body, "BODY_S", PATIENCE_S)
+        patch.setattr(protocol, "LINGER_S", PATIENCE_S)
         config = uvicorn.Config(app, http=protocol.Connection, log_level="critical", timeout_keep_alive=1)
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, args=([listening],))
@@ -51,9 +51,9 @@ def server() -> Iterator[tuple[str, int]]:
         thread.join(10)
 
 
-def said(server: tuple[str, int], *parts: bytes, every_s: float = 0.0) -> tuple[bytes, float]:
-    """What the server answers to these parts, one after the other, until it closes; and after how long."""
-    began = time.monotonic()
+def said(server: tuple[str, int], *parts: bytes, every_s: float = 0.0) -> bytes:
+    """What the server answers to these parts, one after the other, until it closes. Raises `TimeoutError` when it
+    leaves the connection open."""
     answer = b""
     with socket.create_connection(server, timeout=10) as connection:
         with contextlib.suppress(OSError):
@@ -66,17 +66,17 @@ def said(server: tuple[str, int], *parts: bytes, every_s: float = 0.0) -> tuple[
                     connection.settimeout(10)
                 if answer:
                     break
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):
             while more := connection.recv(65536):
                 answer += more
-    return answer, time.monotonic() - began
+    return answer
 
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 
 def test_what_is_in_order_is_answered(server: tuple[str, int]) -> None:
-    answer, _ = said(server, HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\nok")
+    answer = said(server, HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\nok")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"2")
 
@@ -109,7 +109,7 @@ def test_a_kept_connection_is_not_cut_between_two_requests(server: tuple[str, in
 def test_what_is_not_http_or_says_two_things_is_refused(
     server: tuple[str, int], request_: bytes, status: int
 ) -> None:
-    answer, _ = said(server, request_)
+    answer = said(server, request_)
     assert answer.startswith(b"HTTP/1.1 %d" % status), answer
     assert answer.count(b"\r\n\r\n") == 1, "one answer, and no second request"
     if status == 400:
@@ -128,25 +128,48 @@ def test_what_is_not_http_or_says_two_things_is_refused(
 def test_who_sends_a_little_now_and_then_is_cut_off(
     server: tuple[str, int], parts: list[bytes], status: bytes
 ) -> None:
-    answer, took = said(server, *parts, every_s=0.05)
+    answer = said(server, *parts, every_s=0.05)
     assert answer.split(b" ")[1] == status
-    assert took < 5
 
 
 def test_who_says_nothing_at_all_is_cut_off(server: tuple[str, int]) -> None:
-    answer, took = said(server)
+    answer = said(server)
     assert answer == b""
-    assert took < 5
 
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 10_000 + b"\r\n", b"z" * 10_000])
 def test_a_head_that_never_ends_is_cut_off_at_its_limit(server: tuple[str, int], endless: bytes) -> None:
-    answer, _ = said(server, HEAD, *[endless] * 20)
+    answer = said(server, HEAD, *[endless] * 20)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
 
 
 def test_chunks_without_end_are_cut_off_at_the_limit(server: tuple[str, int]) -> None:
-    answer, _ = said(
+    answer = said(
         server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"4000\r\n" + b"x" * 0x4000 + b"\r\n"] * 50
     )
     assert answer == b"" or answer.startswith(b"HTTP/1.1 413")
+
+
+def test_who_goes_on_sending_after_the_answer_is_cut_off(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as connection:
+        connection.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+        with pytest.raises(ConnectionError):
+            while True:
+                connection.sendall(b"x")
+
+
+def test_a_connection_answered_early_serves_again_once_the_body_has_ended(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as connection:
+        connection.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+        connection.sendall(b"x" * 200_000 + HEAD + b"Content-Length: 2\r\n\r\nok")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_answered_early_is_kept_no_longer_than_another(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as connection:
+        connection.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+        connection.sendall(b"x" * 200_000)
+        assert connection.recv(65536) == b""
