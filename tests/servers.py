@@ -101,7 +101,7 @@ def temporary_home(user: User | None = None, place: Path | None = None) -> Itera
             os.close(held)
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     """Wait until the condition holds; fail saying `what` was awaited when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

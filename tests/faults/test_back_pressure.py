@@ -61,7 +61,7 @@ def server(database: str, nats: str, tmp_path: Path) -> Iterator[tuple[str, int,
     }
     process = subprocess.Popen([sys.executable, "-m", "runtime.cli", "serve"], env=environment)
     try:
-        wait_until(lambda: healthy(host, port), "the server to answer", 30)
+        wait_until(lambda: healthy(host, port), "the server to answer")
         yield host, port, psutil.Process(process.pid)
     finally:
         process.terminate()

@@ -18,7 +18,7 @@ def test_a_demo_killed_again_and_again_meets_the_truth_and_tells_nobody_twice() 
         for goal in (250, 900):
             process = start(home, USERS)
             try:
-                wait_until(partial(reached, process, home, goal), f"position {goal}", 90)
+                wait_until(partial(reached, process, home, goal), f"position {goal}")
             finally:
                 kill_tree(process)
         code, output = run(home, USERS)
@@ -32,7 +32,7 @@ def test_a_demo_killed_again_and_again_meets_the_truth_and_tells_nobody_twice() 
 def test_ctrl_c_ends_every_process_and_the_next_start_finds_all_data() -> None:
     with temporary_home() as home:
         process = start(home, USERS)
-        wait_until(lambda: log_position(home) > 200, "the story to be under way", 60)
+        wait_until(lambda: log_position(home) > 200, "the story to be under way")
         processes = tree(process)
         assert len(processes) >= 8
         process.send_signal(signal.SIGINT)

@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.js: JetStreamContext = client.jetstream(timeout=2)
+        self.js: JetStreamContext = client.jetstream(timeout=20)
         self.connection = f"push_{uuid4().hex[:12]}"
 
     def batch(self, size: int = 3, **changes: Any) -> list[Outbound]:
@@ -69,7 +69,7 @@ class Bench:
         headers = cloud_event(id=msg_id, type="roundtrip.out", source="/test", msg_id=msg_id)
         return Message(f"roundtrip.out.{self.connection}", payload, headers)
 
-    async def outcomes(self, count: int, seconds: float = 15.0) -> list[Outcome]:
+    async def outcomes(self, count: int, seconds: float = 60.0) -> list[Outcome]:
         """Waits for so many outcomes, and fails on one that comes too much."""
         subject = f"roundtrip.outcome.{self.connection}"
         subscription = await self.js.pull_subscribe(subject, durable=self.connection, stream=IN)

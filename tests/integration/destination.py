@@ -52,7 +52,7 @@ class Destination:
         self.effects.setdefault(seen.key, seen.people)
         return self.ids.setdefault(seen.key, str(uuid4()))
 
-    async def until(self, condition: Callable[[], object], seconds: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()

@@ -31,7 +31,7 @@ class Simulator:
             [sys.executable, "-m", f"simulators.{name}", *files, "--die-with-parent", *arguments],
             cwd=REPOSITORY,
         )
-        wait_until(self._ready, f"{name} is ready", 20)
+        wait_until(self._ready, f"{name} is ready")
         told = json.loads(self.ready_file.read_text())
         assert told["pid"] == self.process.pid
         self.http = httpx2.Client(base_url=told["url"], trust_env=False, timeout=10)

@@ -355,10 +355,10 @@ def test_the_scheduler_begins_runs_and_the_next_one_waits_for_outcomes(
             return len(said(database, "connection.run")) >= least
 
         with running_command(Command(database, nats_url, tmp_path), "schedule"):
-            wait_until(lambda: runs(1) and said(database, "outbound.requested"), "the first run", 60)
+            wait_until(lambda: runs(1) and said(database, "outbound.requested"), "the first run")
             [first] = said(database, "connection.run")
             deliver(database, shop, "nightly", tmp_path)
-            wait_until(lambda: runs(2), "the next one, once all has an outcome", 60)
+            wait_until(lambda: runs(2), "the next one, once all has an outcome")
         assert said(database, "outbound.requested")[0]["fields"] == {"user": "u-1"}
         assert said(database, "connection.run")[1]["due"] > first["due"]
 

@@ -104,9 +104,9 @@ def test_two_workers_of_which_one_is_killed_reach_nobody_more_often_than_the_cap
                 light()
             return killed.poll() == -signal.SIGKILL
 
-        wait_until(is_killed, "one of the two workers to be killed", 60)
+        wait_until(is_killed, "one of the two workers to be killed")
         light()
-        wait_until(all_closed, "every outcome to be in the log", 60)
+        wait_until(all_closed, "every outcome to be in the log")
     finally:
         killed.kill()
         killed.wait()

@@ -100,9 +100,7 @@ def tell(ours: Platform, person: dict[str, str], *, plan: str = "pro") -> None:
 
 
 def settled(ours: Platform) -> None:
-    wait_until(
-        lambda: not any(r["lag"] for r in ours.status()["readers"].values()), "readers to catch up", 30
-    )
+    wait_until(lambda: not any(r["lag"] for r in ours.status()["readers"].values()), "readers to catch up")
 
 
 def database(ours: Platform) -> str:
@@ -131,7 +129,7 @@ def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platfo
         connection.commit()
     settled(ours)
     told = f"audiences/{AUDIENCE}"
-    wait_until(lambda: len(ads.get(told)["members"]) == 2, "both to be told to the ad platform", 30)
+    wait_until(lambda: len(ads.get(told)["members"]) == 2, "both to be told to the ad platform")
     with opened(database(ours)) as connection:
         before = readable(ours, connection)
     assert {"log, opened", "profiles, opened", "quarantine, opened", "messages"} <= holding(

@@ -105,7 +105,7 @@ def test_an_event_arrives_with_what_was_declared_and_nothing_else(mirrored: Roun
     def arrived() -> list[dict[str, Any]]:
         return [one for one in said(url, "track.") if one["feed"] == "planned" and run in str(one["body"])]
 
-    wait_until(lambda: len(arrived()) >= 2, "the events to come back in", 30)
+    wait_until(lambda: len(arrived()) >= 2, "the events to come back in")
     mirrored.settle()
     lit, sold = sorted(arrived(), key=lambda one: str(one["name"]))
     assert (lit["name"], sold["name"]) == ("Lamp Lit", "Lamp Sold")
@@ -116,7 +116,6 @@ def test_an_event_arrives_with_what_was_declared_and_nothing_else(mirrored: Roun
     wait_until(
         lambda: mirrored.ours.status()["outbound"]["mirror"] == {"delivered": 2},
         "every outcome to be in the log",
-        20,
     )
 
 

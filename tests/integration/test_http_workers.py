@@ -28,7 +28,7 @@ def test_all_processes_answer_and_a_killed_one_is_replaced() -> None:
     environment = {"ROUNDTRIP_APP_WRITE_KEY": KEY, "ROUNDTRIP_HTTP_PROCESSES": "2"}
     authorization = "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
     with platform(WORKSPACE, environment) as ours:
-        wait_until(lambda: len(answering(ours.process_id)) == 2, "both processes", 30)
+        wait_until(lambda: len(answering(ours.process_id)) == 2, "both processes")
         [first, second] = answering(ours.process_id)
 
         def call(number: int) -> int:
@@ -39,7 +39,7 @@ def test_all_processes_answer_and_a_killed_one_is_replaced() -> None:
             )
             return answer.status_code
 
-        wait_until(lambda: all(call(n) == 200 for n in range(16)), "every call to be taken", 30)
+        wait_until(lambda: all(call(n) == 200 for n in range(16)), "every call to be taken")
 
         def calls_in_the_log() -> int:
             return int(ours.status()["log"]["position"])
@@ -49,14 +49,14 @@ def test_all_processes_answer_and_a_killed_one_is_replaced() -> None:
         assert calls_in_the_log() == before, "the same calls again are in the log once, whoever answers"
 
         second.send_signal(signal.SIGKILL)
-        wait_until(lambda: not first.is_running(), "the first to end with it", 20)
-        wait_until(lambda: len(answering(ours.process_id)) == 2, "both to be there again", 30)
-        wait_until(lambda: _answers(call), "calls to be taken again", 30)
+        wait_until(lambda: not first.is_running(), "the first to end with it")
+        wait_until(lambda: len(answering(ours.process_id)) == 2, "both to be there again")
+        wait_until(lambda: _answers(call), "calls to be taken again")
 
         [first, second] = answering(ours.process_id)
         os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: not is_running(second.pid), "the second to end with the first", 20)
-        wait_until(lambda: _answers(call), "calls to be taken again", 30)
+        wait_until(lambda: not is_running(second.pid), "the second to end with the first")
+        wait_until(lambda: _answers(call), "calls to be taken again")
 
 
 def _answers(call: object) -> bool:

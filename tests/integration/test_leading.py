@@ -48,14 +48,14 @@ def test_what_fell_due_happens_though_the_last_row_is_later_and_moves_no_time(
             append(connection, [entry_of(seen)])
         drain(Pipeline(engine, definitions), 2**62)
         assert read_status(engine)["audiences"] == {}
-        wait_until(lambda: now_us() > due, "the hour to be over", 10)
+        wait_until(lambda: now_us() > due, "the hour to be over")
         with engine.begin() as connection:
             append(connection, [Entry(derive_id("derived"), 1, "profile.created", None, b"{}")])
         stop = Event()
         leader = Thread(target=run_pipeline, args=(engine, definitions, stop))
         leader.start()
         try:
-            wait_until(lambda: read_status(engine)["audiences"] == {"quiet": 1}, "ann to be quiet", 10)
+            wait_until(lambda: read_status(engine)["audiences"] == {"quiet": 1}, "ann to be quiet")
         finally:
             stop.set()
             leader.join()

@@ -79,7 +79,7 @@ def test_the_sample_consumer_of_the_docs_hands_in_once(roundtrip: Roundtrip) -> 
             check=True,
             timeout=30,
         )
-    wait_until(lambda: not waiting(roundtrip), "the messages to be acknowledged", 20)
+    wait_until(lambda: not waiting(roundtrip), "the messages to be acknowledged")
     for message_id in ids:
         [record] = roundtrip.rows(message_id)
         assert record["name"] == "Push Opened"
@@ -93,14 +93,14 @@ def test_a_message_holds_one_call_or_many(roundtrip: Roundtrip, shape: str) -> N
     body = {"one call": calls[0], "list": calls, "batch": {"batch": calls}}[shape]
     publish(roundtrip, "app", json.dumps(body).encode())
     for message_id in ids:
-        wait_until(lambda m=message_id: len(roundtrip.rows(m)) == 1, "the record", 20)
+        wait_until(lambda m=message_id: len(roundtrip.rows(m)) == 1, "the record")
 
 
 def test_a_vendors_format_is_taken_without_its_secret(roundtrip: Roundtrip) -> None:
     event_id = str(uuid.uuid4())
     event = {"kind": "message.push.clicked", "id": event_id, "timestamp": 1_700_000_000, "external_id": "u"}
     publish(roundtrip, "engagement", json.dumps({"event": event}).encode())
-    wait_until(lambda: roundtrip.rows(event_id), "the record", 20)
+    wait_until(lambda: roundtrip.rows(event_id), "the record")
     assert roundtrip.rows(event_id)[0]["name"] == "Push Opened"
 
 
@@ -113,11 +113,11 @@ def test_poison_is_put_aside_with_its_reason_and_what_follows_does_not_wait(roun
         b"{" + poison.encode(),
         json.dumps(call(good)).encode(),
     )
-    wait_until(lambda: roundtrip.rows(good), "the good one", 20)
-    wait_until(lambda: len(put_aside(roundtrip, poison)) == 2, "the poison to be put aside", 20)
+    wait_until(lambda: roundtrip.rows(good), "the good one")
+    wait_until(lambda: len(put_aside(roundtrip, poison)) == 2, "the poison to be put aside")
     codes = {code for _, _, code, _ in put_aside(roundtrip, poison)}
     assert codes == {"unknown_type", "malformed_json"}
-    wait_until(lambda: not waiting(roundtrip), "every message to be acknowledged", 20)
+    wait_until(lambda: not waiting(roundtrip), "every message to be acknowledged")
 
 
 def test_a_feed_nobody_declared_is_waited_for_then_put_aside_and_can_be_replayed(
@@ -125,7 +125,7 @@ def test_a_feed_nobody_declared_is_waited_for_then_put_aside_and_can_be_replayed
 ) -> None:
     message_id = str(uuid.uuid4())
     publish(roundtrip, "nobodys", json.dumps(call(message_id)).encode())
-    wait_until(lambda: put_aside(roundtrip, message_id), "the message to be put aside", 30)
+    wait_until(lambda: put_aside(roundtrip, message_id), "the message to be put aside")
     [(id, feed, code, reason)] = put_aside(roundtrip, message_id)
     assert (feed, code) == ("nobodys", "unknown_feed")
     command = [sys.executable, "-m", "runtime.cli", "quarantine"]
@@ -134,7 +134,7 @@ def test_a_feed_nobody_declared_is_waited_for_then_put_aside_and_can_be_replayed
     assert f"{id}\tnobodys\tunknown_feed\t{reason}" in listed.stdout
     done = subprocess.run([*command, "replay", id], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: [i for i, *_ in put_aside(roundtrip, message_id) if i != id], "it to come again", 30)
+    wait_until(lambda: [i for i, *_ in put_aside(roundtrip, message_id) if i != id], "it to come again")
 
 
 def test_a_message_on_which_the_format_fails_is_poison_after_bounded_deliveries() -> None:

@@ -229,9 +229,7 @@ def test_a_person_is_made_two_by_the_api(roundtrip: Roundtrip) -> None:
     asked = roundtrip.http.post("/v1/unmerges", json={"who": one, "from": other}, headers=token)
     assert asked.status_code == 202, asked.text
     outcome = asked.json()["outcome"]
-    wait_until(
-        lambda: roundtrip.http.get(outcome, headers=token).status_code == 200, "the person to be two", 30
-    )
+    wait_until(lambda: roundtrip.http.get(outcome, headers=token).status_code == 200, "the person to be two")
     done = roundtrip.http.get(outcome, headers=token).json()
     assert ask(roundtrip, other).json()["profile"] == done["profile"]
     assert [ask(roundtrip, one).json()["profile"]] == done["parted"]

@@ -111,9 +111,9 @@ def test_killed_at_every_step_and_cut_off_it_takes_each_event_once(
     stream.post("cut", {"after": [105, 0, 7]})
     stream.post("faults", {"next": [{"status": 503}]})
     with pulling(database):
-        wait_until(lambda: len(log.ids()) == 710, "every event", 30)
+        wait_until(lambda: len(log.ids()) == 710, "every event")
         stream.post("events", {"events": [event(710)]})
-        wait_until(lambda: len(log.ids()) == 711, "an event that happens now", 60)
+        wait_until(lambda: len(log.ids()) == 711, "an event that happens now")
     assert log.ids() == [f"event-{n}" for n in range(711)]
     asked = stream.get("opened")
     assert asked[0] == asked[1] == {"start": "EARLIEST"}
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_put_aside_and_what_follows_does_not_wait(
 ) -> None:
     stream.post("events", {"events": [event(0), event(1, occurred="yesterday"), event(2)]})
     with pulling(database):
-        wait_until(lambda: len(log.ids()) == 2, "the good ones", 60)
+        wait_until(lambda: len(log.ids()) == 2, "the good ones")
     assert [row["code"] for row in log.rows("quarantine.engagement")] == ["unreadable_time"]
     with opened(database) as connection:
         [item] = put_asides(connection)
@@ -141,12 +141,12 @@ def test_what_cannot_be_read_is_put_aside_and_what_follows_does_not_wait(
 def test_a_second_process_stands_by_and_takes_over(database: str, log: Log, stream: Simulator) -> None:
     stream.post("events", {"events": [event(0)]})
     with pulling(database) as first:
-        wait_until(lambda: len(log.ids()) == 1, "the first to pull", 60)
+        wait_until(lambda: len(log.ids()) == 1, "the first to pull")
         with pulling(database):
             first.kill()
             first.wait()
             stream.post("events", {"events": [event(1)]})
-            wait_until(lambda: len(log.ids()) == 2, "the second to take over", 60)
+            wait_until(lambda: len(log.ids()) == 2, "the second to take over")
     assert log.ids() == ["event-0", "event-1"]
 
 

@@ -170,10 +170,10 @@ def test_what_is_due_runs_once_and_a_second_scheduler_takes_over(
     declare(database, workspace(files=every_second))
     command = Command(database, nats_url, tmp_path)
     with running_command(command, "schedule") as first, running_command(command, "schedule") as second:
-        wait_until(lambda: said(database) == [("a", 1)], "the first file", 90)
+        wait_until(lambda: said(database) == [("a", 1)], "the first file")
         first.kill()
         (folder / "b.csv").write_text("user,score\nc,2\n")
-        wait_until(lambda: said(database) == [("a", 1), ("c", 2)], "the second file, by the other one", 90)
+        wait_until(lambda: said(database) == [("a", 1), ("c", 2)], "the second file, by the other one")
         second.terminate()
         assert second.wait(timeout=30) == 0
     assert (tmp_path / "home" / "rejected" / "files" / "a.csv.rejected.ndjson").read_text().count("\n") == 1

@@ -50,7 +50,7 @@ def said(request: pytest.FixtureRequest, roundtrip: Roundtrip) -> Iterator[tuple
     client = packages() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
     with browsing({"index.html": page, "client.js": client}):
         for kind, message_id in ids.items():
-            wait_until(lambda m=message_id: roundtrip.rows(m), f"the page's {kind} call", 60)
+            wait_until(lambda m=message_id: roundtrip.rows(m), f"the page's {kind} call")
     yield user, {kind: roundtrip.rows(message_id) for kind, message_id in ids.items()}
 
 

@@ -46,7 +46,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     )
     ready = tmp_path / "ready.json"
     try:
-        wait_until(ready.exists, "the simulator is ready", 20)
+        wait_until(ready.exists, "the simulator is ready")
         pid = int(ready.read_text().rpartition(":")[2].strip(" }"))
         assert is_running(pid)
     finally:

@@ -157,15 +157,15 @@ def test_of_two_processes_one_leads_and_the_other_goes_on_where_it_was_killed(
         def caught_up() -> bool:
             return read_status(engine)["readers"]["pipeline"]["lag"] == 0
 
-        wait_until(lambda: bool(leads()) and caught_up(), "one of them to lead and to take all in", 60)
+        wait_until(lambda: bool(leads()) and caught_up(), "one of them to lead and to take all in")
         [leader] = leads()
         append_all(engine, meeting(1))
-        wait_until(caught_up, "the leader to take in what came since", 60)
+        wait_until(caught_up, "the leader to take in what came since")
         assert leads() == [leader]
         assert [process.poll() for process in started] == [None, None]
         started[leader].send_signal(signal.SIGKILL)
         append_all(engine, meeting(2))
-        wait_until(lambda: len(leads()) == 2 and caught_up(), "the other one to lead", 60)
+        wait_until(lambda: len(leads()) == 2 and caught_up(), "the other one to lead")
     finally:
         for process in started:
             process.kill()

@@ -73,7 +73,7 @@ class Loop:
         for start in range(0, len(batch), 100):
             said = {"batch": batch[start : start + 100]}
             self._http.post("/v1/batch", json=said, auth=(WRITE_KEY, "")).raise_for_status()
-        wait_until(lambda: not self.ours.status()["readers"]["pipeline"]["lag"], "it to be taken in", 60)
+        wait_until(lambda: not self.ours.status()["readers"]["pipeline"]["lag"], "it to be taken in")
         return time.time()
 
     def rest(self, seconds: float = 60) -> None:
@@ -95,9 +95,7 @@ class Loop:
 
     def delivered(self) -> None:
         """Waits until nothing is on its way to a tool."""
-        wait_until(
-            lambda: not any(c.get("pending") for c in self.ours.status()["outbound"].values()), "it", 60
-        )
+        wait_until(lambda: not any(c.get("pending") for c in self.ours.status()["outbound"].values()), "it")
 
     def down(self, tool: Simulator) -> None:
         """The tool answers nothing but 503, until it is `up`."""
@@ -116,9 +114,7 @@ class Loop:
     def erase(self, user: str) -> str:
         """Has somebody erased by HTTP; where the certificate is, once they are gone."""
         where = str(self.api("DELETE", f"/v1/profiles/user_id:{user}")["certificate"])
-        wait_until(
-            lambda: self._http.get(where, headers=self._bearer).status_code == 200, "them to be gone", 30
-        )
+        wait_until(lambda: self._http.get(where, headers=self._bearer).status_code == 200, "them to be gone")
         return where
 
     def api(self, method: str, path: str, **more: Any) -> Any:

@@ -48,7 +48,7 @@ class Shop:
             answer.raise_for_status()
 
     def rest(self) -> None:
-        wait_until(self._at_rest, "all to be at rest", 60)
+        wait_until(self._at_rest, "all to be at rest")
 
     def _at_rest(self) -> bool:
         before = self.status()
@@ -71,7 +71,7 @@ class Shop:
     def loop(self, name: str) -> list[dict[str, Any]]:
         """How each hop does, once all engagement is tied to what it answers."""
         head = self.status()["log"]["position"]
-        wait_until(lambda: self.api("/v1/loops")["position"] >= head, "engagement to be tied", 30)
+        wait_until(lambda: self.api("/v1/loops")["position"] >= head, "engagement to be tied")
         return list(self.api("/v1/loops")["loops"][name]["hops"])
 
     def sent(self, connection: str) -> list[dict[str, Any]]:

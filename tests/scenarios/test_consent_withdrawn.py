@@ -196,7 +196,7 @@ def test_the_trace_says_why_somebody_was_left_out(told: Story) -> None:
 
 def test_the_loop_counts_them(told: Story) -> None:
     head = told.on.ours.status()["log"]["position"]
-    wait_until(lambda: told.on.api("GET", "/v1/loops")["position"] >= head, "engagement to be tied", 30)
+    wait_until(lambda: told.on.api("GET", "/v1/loops")["position"] >= head, "engagement to be tied")
     push, ads = told.on.api("GET", "/v1/loops")["loops"]["retarget"]["hops"]
     reached = sum(FATES[one.fate][0] for one in told.people)
     assert push["records"] == {"delivered": reached, "suppressed": PEOPLE - reached}

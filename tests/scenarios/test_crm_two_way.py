@@ -70,7 +70,6 @@ class Sides:
         wait_until(
             lambda: self.at_rest() and self.ours_hold() == wanted == self.theirs_hold(),
             f"both sides to hold {wanted}",
-            20,
         )
 
     def at_rest(self) -> bool:

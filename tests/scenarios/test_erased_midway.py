@@ -146,7 +146,7 @@ def test_every_certificate_is_complete_and_names_who_was_asked(told: Story) -> N
         return dict(told.on.api("GET", told.certificates[one.user]))
 
     for one in told.erased:
-        wait_until(lambda one=one: certified(one)["complete"], f"all to be done for {one}", 60)  # type: ignore[misc]
+        wait_until(lambda one=one: certified(one)["complete"], f"all to be done for {one}")  # type: ignore[misc]
         found = certified(one)
         asked = [{"connection": name, "status": "delivered"} for name in FATES[one.fate].asked]
         assert (found["destinations_asked"], found["destinations_unable"]) == (asked, ["push"]), one
@@ -171,7 +171,7 @@ def test_what_comes_back_late_is_refused_and_counted(told: Story) -> None:
     assert sorted(one["event"] for one in refused) == sorted(late)
     assert len({one["node"] for one in refused}) == 2 * EACH
     head = on.ours.status()["log"]["position"]
-    wait_until(lambda: on.api("GET", "/v1/loops")["position"] >= head, "engagement to be tied", 30)
+    wait_until(lambda: on.api("GET", "/v1/loops")["position"] >= head, "engagement to be tied")
     push, _ = on.api("GET", "/v1/loops")["loops"]["retarget"]["hops"]
     assert push["orphaned"] == len(late)
     reached = sum(FATES[one.fate].pushed for one in told.people if one not in told.erased)
@@ -183,7 +183,7 @@ def test_nothing_of_them_is_readable_and_the_log_verifies(told: Story) -> None:
     values = [value for one in told.erased for value in (one.user, one.email)]
     others = [value for one in told.people if one not in told.erased for value in (one.user, one.email)]
     lake, head = History(f"{told.on.ours.home}/lake"), told.on.ours.status()["log"]["position"]
-    wait_until(lambda: min(lake.written().values()) >= head, "the lake to have it all", 60)
+    wait_until(lambda: min(lake.written().values()) >= head, "the lake to have it all")
     with opened(told.on.database) as connection:
         places = readable(told.on.ours, connection)
     assert {"log, opened", "profiles, opened", "messages", "lake attributes"} <= holding(places, others)

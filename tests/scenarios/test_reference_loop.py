@@ -94,7 +94,7 @@ def test_a_rebuild_names_what_differs(home: Path, told: str) -> None:
     assert code == 0, output
     process = start(home, USERS)
     try:
-        wait_until(lambda: log_position(home) > 0, "the demo to be up", 60)
+        wait_until(lambda: log_position(home) > 0, "the demo to be up")
         engines = running(home)
         assert engines is not None
         with psycopg.connect(engines.database_url.replace("+psycopg", "")) as connection:
