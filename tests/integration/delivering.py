@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.js: JetStreamContext = client.jetstream(timeout=20)
+        self.js: JetStreamContext = client.jetstream(timeout=5)
         self.connection = f"push_{uuid4().hex[:12]}"
 
     def batch(self, size: int = 3, **changes: Any) -> list[Outbound]:

@@ -228,7 +228,7 @@ def test_a_worker_outlives_the_loss_of_the_streams() -> None:
             await on.outcomes(1)
             lose()
             batch = on.batch(1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     try:
                         await on.js.stream_info(OUT)
