@@ -1,5 +1,7 @@
 """ACME Mail's segments: people in and out, named by their address. Adding and removing twice is as once."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Example, Judgement, Request
@@ -23,7 +25,7 @@ def check(config: ConnectorConfig) -> None:
         raise wrong(config, "settings.segment", "is missing; name one of ACME's segments")
 
 
-def render(config: ConnectorConfig, outbound: list[Outbound]) -> list[Request]:
+def render(config: ConnectorConfig, outbound: Sequence[Outbound]) -> list[Request]:
     people = latest(outbound, lambda one: email(one.fields.get("email")))
     headers = {"authorization": f"Bearer {config.secrets['api_key']}", "content-type": "application/json"}
     requests = []

@@ -37,7 +37,7 @@ from tests.servers import wait_until
 HOUR = 3_600_000_000
 PEOPLE = 60
 FIELDS = {"user": "identifier.user_id", "score": "attribute.score"}
-OUT = {
+OUT: dict[str, Any] = {
     "connector": "files",
     "fields": FIELDS,
     "settings": {"url": "file:///tmp/out", "columns": {"score": "integer"}},

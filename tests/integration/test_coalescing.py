@@ -135,7 +135,7 @@ def test_after_an_outage_a_destination_is_told_what_holds_and_nothing_that_was_o
             stop.set()
             await task
             shop.close(outcomes)
-            return platform.get("status") | platform.get(f"audiences/{AUDIENCE}")
+            return {**platform.get("status"), **platform.get(f"audiences/{AUDIENCE}")}
 
     async def run() -> dict[str, Any]:
         async with bench(nats_url) as on:

@@ -155,7 +155,7 @@ def test_an_audience_is_told_again_as_it_stands_now(shop: Shop, tmp_path: Path) 
     again = shop.sent("told")[before:]
     assert Counter(one.change for one in again) == {"add": 4, "remove": 1}
     assert [one.fields["user_id"] for one in again if one.change == "remove"] == ["u-1"]
-    assert preview_replay(shop.engine, "told", str(since + 1)).changes.total() < 15
+    assert sum(preview_replay(shop.engine, "told", str(since + 1)).changes.values()) < 15
     assert shop.different(tmp_path) == []
 
 

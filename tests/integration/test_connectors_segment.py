@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.connectors import segment
-from adapters.connectors.connector import ConnectorConfig
+from adapters.connectors.connector import Answer, ConnectorConfig
 from tests.integration.conftest import WRITE_KEY, Roundtrip
 from tests.integration.sending import event, record, send
 
@@ -41,7 +41,7 @@ def test_a_wrong_write_key_is_the_operators_to_mend(roundtrip: Roundtrip) -> Non
     config = ConnectorConfig("out", {"base_url": roundtrip.url}, {"write_key": "other"})
     [request] = segment.CONNECTOR.render(config, [record(user_id="u")])
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    told = segment.Answer(answer.status_code, headers, answer.content)
+    told = Answer(answer.status_code, headers, answer.content)
     [judged] = segment.CONNECTOR.judge(config, request, told)
     assert (judged.verdict, judged.after_s) == ("retry", 110.0)
     assert "renew" in judged.reason

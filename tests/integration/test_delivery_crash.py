@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -126,21 +127,22 @@ def test_a_batch_that_waits_for_its_next_try_is_given_back_at_the_end(nats_url: 
 
 
 def test_what_is_wrong_with_a_connection_is_said_and_the_others_are_usable() -> None:
-    base = {
+    base: dict[str, Any] = {
         "connector": "onesignal",
         "audience": "a",
         "fields": {"external_id": "identifier.user_id"},
         "secrets": {"api_key": {"env": "KEY"}},
     }
     settings = {"app_id": APP, "contents": {"en": "Hello"}}
+    different: dict[str, dict[str, Any]] = {
+        "good": {},
+        "unset": {"settings": {**settings, "base_url": "${URL}"}},
+        "pigeon": {"connector": "carrier_pigeon"},
+        "inner": {"settings": {**settings, "base_url": "http://2130706433/"}},
+    }
     declared = {
         name: Connection.model_validate({**base, "settings": settings, **other})
-        for name, other in {
-            "good": {},
-            "unset": {"settings": {**settings, "base_url": "${URL}"}},
-            "pigeon": {"connector": "carrier_pigeon"},
-            "inner": {"settings": {**settings, "base_url": "http://2130706433/"}},
-        }.items()
+        for name, other in different.items()
     }
     usable, unusable = prepare(declared, {"KEY": "key"})
     assert list(usable) == ["good"]

@@ -20,7 +20,7 @@ from adapters.log.append import append
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.people import load_profiles
 from domain.audiences.definition import Audience
-from domain.records import ConsentTerms, Entry, Identifier, Record, entry_of
+from domain.records import ConsentTerms, Entry, Identifier, Record, RecordType, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
 from runtime.cli import app_for
@@ -64,7 +64,7 @@ def entries(count: int, seed: int) -> Iterator[tuple[int, Entry]]:
     for number in range(count):
         now += draw.choice([0, 1, HOUR // 7, HOUR])
         person, device = draw.randrange(40), draw.randrange(25)
-        kind = draw.choice(["track", "track", "track", "identify"])
+        kind: RecordType = draw.choice(["track", "track", "track", "identify"])
         known = [Identifier("anonymous_id", f"device-{device}")]
         if draw.random() < 0.4:
             known.insert(0, Identifier("user_id", f"user-{person}"))
@@ -191,7 +191,7 @@ def test_a_writer_killed_between_two_tables_writes_no_row_twice(
     whole = History(str(tmp_path / "whole"))
     HistoryWriter(engine, definitions, whole).turn()
 
-    written = []
+    written: list[str] = []
 
     def killed(self: History, name: str, *rest: Any) -> None:
         if written:

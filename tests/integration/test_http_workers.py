@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -59,8 +60,8 @@ def test_all_processes_answer_and_a_killed_one_is_replaced() -> None:
         wait_until(lambda: _answers(call), "calls to be taken again")
 
 
-def _answers(call: object) -> bool:
+def _answers(call: Callable[[int], int]) -> bool:
     try:
-        return call(99) == 200  # type: ignore[operator]
+        return call(99) == 200
     except httpx2.TransportError:
         return False

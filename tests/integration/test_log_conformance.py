@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -51,7 +51,8 @@ class OnTheLog:
     """An application without a log yet, and in the environment what any application needs."""
 
     database = "fresh"
-    env: Environment
+    #: Some of the cases know it as an `Environment`, others as any dictionary.
+    env: ClassVar[Any]
 
     @pytest.fixture(autouse=True)
     def _environment(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -61,7 +62,7 @@ class OnTheLog:
         }
         for key, value in settings.items():
             monkeypatch.setenv(key, value)
-        self.env = Environment("Conformance", settings)
+        monkeypatch.setattr(type(self), "env", Environment("Conformance", settings), raising=False)
         self.factory: Any = InfrastructureFactory.construct(self.env)
         yield
         self.factory.close()

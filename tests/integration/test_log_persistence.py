@@ -98,7 +98,7 @@ def test_events_and_snapshots_of_one_version_are_apart(open_factory: Open) -> No
 def test_an_id_is_read_as_what_it_was_stored_as(open_factory: Open) -> None:
     recorder = open_factory("Orders").application_recorder()
     one = uuid4()
-    ids = [one, str(one), "order-1", "Grüße"]
+    ids: list[UUID | str] = [one, str(one), "order-1", "Grüße"]
     for each in ids:
         recorder.insert_events([stored(each), stored(each, 2)])
         assert [e.originator_id for e in recorder.select_events(each)] == [each, each]
@@ -263,7 +263,7 @@ class Bills(ProcessApplication[UUID]):
 
 
 def test_a_system_of_applications_runs_on_one_database(environment: dict[str, str]) -> None:
-    with MultiThreadedRunner(System(pipes=[[Orders, Bills]]), env=environment) as runner:
+    with MultiThreadedRunner[UUID](System(pipes=[[Orders, Bills]]), env=environment) as runner:
         orders, bills = runner.get(Orders), runner.get(Bills)
         for number in range(20):
             orders.save(Order(number))

@@ -31,8 +31,8 @@ def engine(database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def verified(database: str, **options: int) -> Verified:
-    return verify_log(database, lambda done, of: None, **options)
+def verified(database: str, first: int = 1, last: int | None = None, jobs: int = 1) -> Verified:
+    return verify_log(database, lambda done, of: None, first=first, last=last, jobs=jobs)
 
 
 def tamper(database: str, *statements: str) -> None:

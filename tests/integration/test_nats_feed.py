@@ -92,8 +92,7 @@ def test_a_message_holds_one_call_or_many(roundtrip: Roundtrip, shape: str) -> N
     calls = [call(i) for i in ids]
     body = {"one call": calls[0], "list": calls, "batch": {"batch": calls}}[shape]
     publish(roundtrip, "app", json.dumps(body).encode())
-    for message_id in ids:
-        wait_until(lambda m=message_id: len(roundtrip.rows(m)) == 1, "the record")
+    wait_until(lambda: all(len(roundtrip.rows(one)) == 1 for one in ids), "the records")
 
 
 def test_a_vendors_format_is_taken_without_its_secret(roundtrip: Roundtrip) -> None:

@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -21,7 +22,7 @@ from tests.integration.conftest import MPARTICLE_SECRET, PUSH_SECRET, VENDOR_SEC
 
 #: A request takes longer than a property, so fewer of them are drawn.
 DRAWN = max(settings().max_examples // 10, 10)
-schema = schemathesis.openapi.from_dict(document())
+schema: BaseSchema = schemathesis.openapi.from_dict(document())
 if DRAWN == 10:
     # Of paths that lead to the same endpoint one will do.
     schema = schema.exclude(path_regex="^/v1/(.|page|screen|group|alias|import|openapi.json)$|^/healthz$")

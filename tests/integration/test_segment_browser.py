@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def said(request: pytest.FixtureRequest, roundtrip: Roundtrip) -> Iterator[tuple
     client = packages() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
     with browsing({"index.html": page, "client.js": client}):
         for kind, message_id in ids.items():
-            wait_until(lambda m=message_id: roundtrip.rows(m), f"the page's {kind} call")
+            wait_until(partial(roundtrip.rows, message_id), f"the page's {kind} call")
     yield user, {kind: roundtrip.rows(message_id) for kind, message_id in ids.items()}
 
 

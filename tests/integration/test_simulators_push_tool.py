@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid1, uuid4, uuid5
@@ -244,13 +245,16 @@ def test_kills_in_the_middle_of_requests_leave_exactly_one_effect_each(
             except (httpx2.TransportError, RuntimeError):
                 return
 
+    def in_full_swing(before: int) -> bool:
+        return len(receiver.events()) > before + 40
+
     for _ in range(2):
         with running("push_tool", tmp_path, *OPTIONS, "--webhook-url", receiver.url) as tool:
             tool.post("behaviours", people)
             before = len(receiver.events())
             sending = threading.Thread(target=send_all, args=(tool,))
             sending.start()
-            wait_until(lambda before=before: len(receiver.events()) > before + 40, "it is in full swing")
+            wait_until(partial(in_full_swing, before), "it is in full swing")
             tool.process.kill()
             sending.join()
             tool.process.wait(10)

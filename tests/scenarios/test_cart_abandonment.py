@@ -61,9 +61,10 @@ def tell(people: list[Shopper], on: Shop, vendors: Simulator) -> None:
     for one in people:
         for when, call in one.calls():
             calls[when].append(call)
-        for after, what in one.mail if one.mailed is not None else ():
-            when = one.mailed + after
-            engagement[when].append({"email": one.email.strip(), "event": what, "at": at(when)})
+        if (mailed := one.mailed) is not None:
+            for after, what in one.mail:
+                when = mailed + after
+                engagement[when].append({"email": one.email.strip(), "event": what, "at": at(when)})
     unreachable = [one.phone for one in people[::10] if one.phone]
     vendors.http.post("/twilio/simulate/unreachable", json=unreachable).raise_for_status()
     for vendor in ("sendgrid", "twilio"):

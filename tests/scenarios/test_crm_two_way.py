@@ -59,7 +59,8 @@ class Sides:
 
     def ours_hold(self) -> tuple[Any, Any]:
         attributes = self.profile()["attributes"]
-        return tuple(attributes.get(name, {}).get("value") for name in ("town", "stage"))  # type: ignore[return-value]
+        town, stage = (attributes.get(name, {}).get("value") for name in ("town", "stage"))
+        return town, stage
 
     def theirs_hold(self) -> tuple[Any, Any]:
         contact = self.crm.get("contacts").get(EMAIL, {})

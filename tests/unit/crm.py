@@ -93,8 +93,8 @@ class World:
 
     def _plan(self) -> Plan:
         everybody = {"everybody": Audience.model_validate({"match": {"not": {"event": "Nothing"}}})}
-        fields = (("email", Mapped("identifier", "email")),)
-        fields += tuple((name, Mapped("attribute", ours)) for name, ours in FIELDS.items())
+        ours = tuple((name, Mapped("attribute", path)) for name, path in FIELDS.items())
+        fields = (("email", Mapped("identifier", "email")), *ours)
         both, mirrored = frozenset({"add", "remove"}), frozenset(FIELDS)
         destinations = tuple(
             Destination(crm.name, "everybody", "", fields, both, 100, 0, mirrored, mirrored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -130,7 +131,7 @@ class Memory:
     def topics(self) -> list[str]:
         return [entry.topic for entry in self.entries]
 
-    def outbound(self) -> list[dict[str, object]]:
+    def outbound(self) -> list[dict[str, Any]]:
         """What was requested of connections, without the batches' names."""
         found = [msgspec.json.decode(e.state) for e in self.entries if e.topic == "outbound.requested"]
         return [{key: value for key, value in one.items() if key not in ("batch", "id")} for one in found]

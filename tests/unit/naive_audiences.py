@@ -6,7 +6,7 @@ It shares nothing with the evaluator but the definition's form, which it reads a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -53,13 +53,13 @@ def _condition(definitions: Mapping[str, Any], one: Mapping[str, Any], known: Kn
     if "in_audience" in one:
         return holds(definitions, one["in_audience"], known, now)
     if "consent" in one:
-        return _consent(one["consent"], known) == one.get("is", "given")
+        return _consent(one["consent"], known) == str(one.get("is", "given"))
     if "attribute" in one:
         return _meets(known.attributes.get(one["attribute"]), one)
     if "split" in one:
         low, high = one["share"] if isinstance(one["share"], list) else (0, one["share"])
         digits = hashlib.md5(f"{one['split']}:{known.id}".encode()).hexdigest()[:8]
-        return low / 100 <= int(digits, 16) / 2**32 < high / 100
+        return bool(low / 100 <= int(digits, 16) / 2**32 < high / 100)
     if "then" in one or "then_none" in one:
         return _sequence(one, known, now)
     matching = sorted(
@@ -67,9 +67,9 @@ def _condition(definitions: Mapping[str, Any], one: Mapping[str, Any], known: Kn
         key=lambda h: (h.at, h.position),
     )
     if "sum" in one:
-        numbers = [(h, h.properties.get(one["sum"])) for h in matching]
-        total = sum(n for h, n in numbers if type(n) in (int, float) and _in_window(h, one, now))
-        return one.get("at_least", total) <= total < one.get("less_than", total + 1)
+        said = [h.properties.get(one["sum"]) for h in matching if _in_window(h, one, now)]
+        total = sum(n for n in said if type(n) is int or type(n) is float)
+        return bool(one.get("at_least", total) <= total < one.get("less_than", total + 1))
     for which, place in (("first", 0), ("last", -1)):
         if which in one:
             return bool(matching) and _occasion(matching[place], one[which], now)
@@ -120,10 +120,10 @@ def _moment(text: str) -> int:
 def _counted(one: Mapping[str, Any], matching: list[Happened]) -> bool:
     count = len({h.position for h in matching})
     if "exactly" in one:
-        return count == one["exactly"]
+        return count == int(one["exactly"])
     if "at_most" in one:
-        return one.get("at_least", 0) <= count <= one["at_most"]
-    return count >= one.get("at_least", 1)
+        return int(one.get("at_least", 0)) <= count <= int(one["at_most"])
+    return count >= int(one.get("at_least", 1))
 
 
 def _sequence(one: Mapping[str, Any], known: Known, now: int) -> bool:
@@ -165,7 +165,7 @@ def _where(happened: Happened, one: Mapping[str, Any]) -> bool:
 
 def _meets(value: Any, wanted: Mapping[str, Any]) -> bool:
     """The operators that the test draws, on text and numbers."""
-    checks = {
+    checks: dict[str, Callable[[Any, Any], bool]] = {
         "is": lambda v, w: v is not None and type(v) is type(w) and v == w,
         "is_not": lambda v, w: v is None or type(v) is not type(w) or v != w,
         "at_least": lambda v, w: type(v) is type(w) and v >= w,

@@ -29,8 +29,12 @@ _ANN, _BOB = ("user_id", "ann"), ("user_id", "bob")
 _PHONE, _TABLET = ("anonymous_id", "phone"), ("anonymous_id", "tablet")
 _MAIL = ("email", "a@b.c")
 _WHO = st.lists(st.sampled_from([_ANN, _BOB, _PHONE, _TABLET, _MAIL]), min_size=1, max_size=2, unique=True)
-_PROPERTIES = st.sampled_from([{}, {"k": "x"}, {"k": "y", "n": 1}, {"k": "x", "n": 0}])
-_TRAITS = st.sampled_from([{}, {"plan": "pro"}, {"plan": "free"}, {"age": 17}, {"age": 18, "plan": None}])
+_PROPERTIES: st.SearchStrategy[dict[str, object]] = st.sampled_from(
+    [{}, {"k": "x"}, {"k": "y", "n": 1}, {"k": "x", "n": 0}]
+)
+_TRAITS: st.SearchStrategy[dict[str, object]] = st.sampled_from(
+    [{}, {"plan": "pro"}, {"plan": "free"}, {"age": 17}, {"age": 18, "plan": None}]
+)
 _CONSENT = st.sampled_from([{}, {"push": True}, {"push": False}])
 
 #: How people are told apart.

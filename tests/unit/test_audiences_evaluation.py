@@ -16,11 +16,11 @@ from tests.unit.naive_audiences import Happened, Known, holds
 
 HOUR = 3_600_000_000
 NAMES = ("A", "B", "C")
-WHERE = st.sampled_from(
+WHERE: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}, {"n": {"at_least": 1}}, {"k": {"is": "x"}}, {"k": {"is_not": "x"}}, {"n": {"exists": False}}]
 )
 WITHIN = st.sampled_from(["1h", "2h", "5h", "1d"])
-WINDOW = st.sampled_from(
+WINDOW: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
         {"within": "2h"},

@@ -26,7 +26,9 @@ def explained(match: dict[str, Any], events: list[Event], now: int = 100 * HOUR,
 
 @given(definitions(), histories(), PEOPLE)
 @examples(150)
-def test_it_says_what_the_evaluator_says(said: dict[str, Any], history: Any, known: Any) -> None:
+def test_it_says_what_the_evaluator_says(
+    said: dict[str, Any], history: Any, known: tuple[dict[str, Any], dict[str, bool]]
+) -> None:
     audiences = {name: Audience.model_validate(body) for name, body in said.items()}
     compiled = compile_audiences(audiences)
     conditions: Conditions = {}

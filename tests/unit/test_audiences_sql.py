@@ -40,7 +40,7 @@ JURISDICTIONS = {
     "minors": {"where": {"plan": {"is_not": "pro"}, "age": {"less_than": 18}}},
     "ageless": {"where": {"age": {"exists": False}}},
 }
-POLICIES = st.one_of(
+POLICIES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.fixed_dictionaries(
         {
@@ -189,7 +189,7 @@ def test_what_the_evaluator_no_longer_remembers_does_not_count_in_bulk_either() 
         "spent": {"match": {"event": "C", "sum": "n", "at_least": MOST_COUNTED + 1}},
         "between": {"match": {"event": "C", "between": ["1h", "1d"], "at_least": 1}},
     }
-    happened = [("A", 0, {})]
+    happened: list[tuple[str, int, dict[str, Any]]] = [("A", 0, {})]
     for number in range(SEQUENCE_LIMIT):
         happened += [("A", (10 + number) * HOUR, {}), ("B", (10 + number) * HOUR, {})]
     now = 10_000 * HOUR

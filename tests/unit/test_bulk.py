@@ -16,7 +16,7 @@ from domain.forwarding import Forwarding, Forwardings
 from domain.mapping import Mapped
 from domain.outbound import Outbound
 from domain.profiles import consented, decode_profile
-from domain.records import Entry, Identifier, derive_id, node_id
+from domain.records import Entry, Identifier, RecordType, derive_id, node_id
 from domain.replaying import again
 from domain.routing import Destination, fields_of
 from domain.runs import Run, batches_of, complete_entry
@@ -148,7 +148,7 @@ def test_after_any_changes_and_runs_what_was_sent_gives_exactly_the_audience(ste
                 holding[step].apply(told)
         else:
             names, traits, consent, event = step
-            kind = "track" if event else "identify"
+            kind: RecordType = "track" if event else "identify"
             take_in(record(kind, names, at, name=event, traits=traits, consent=consent))
     for destination in DIFFS:
         holding[destination.connection].apply(run(destination.connection))
@@ -181,7 +181,7 @@ def test_an_update_says_what_the_fields_were_before() -> None:
     [first] = requested(list(there.run(Run("nightly", 2, HOUR)).entries), "nightly")
     changes = ("free", "pro", "trial")
     for number, plan in enumerate(changes, 3):
-        traits = {"plan": plan, "email": "ann@example.com"}
+        traits: dict[str, object] = {"plan": plan, "email": "ann@example.com"}
         there.take_in(
             rows((number * HOUR, record("identify", [USER], number * HOUR, traits=traits)), first=number)
         )

@@ -15,7 +15,7 @@ from adapters.connectors.connector import Answer, Connector, ConnectorConfig, Ju
 from domain.coalescing import NEVER_TOLD, Other, superseding
 from domain.derived import outbound
 from domain.mapping import mapped
-from domain.outbound import Outbound, Outcome
+from domain.outbound import Change, Outbound, Outcome
 from domain.profiles import Attribute, Membership, Profile
 from domain.routing import Destination as Declared
 from domain.routing import Routed, route
@@ -27,7 +27,7 @@ from runtime.delivery.lease import Lease
 
 PEOPLE = ("ann", "bob")
 FIELDS = {"who": "attribute.who", "plan": "attribute.plan"}
-BOTH = frozenset({"add", "remove"})
+BOTH: frozenset[Change] = frozenset({"add", "remove"})
 DECLARED = Declared(
     "list", "members", "", tuple((name, mapped(said)) for name, said in FIELDS.items()), BOTH, 2
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def answer(
         ({"message_id": "vendor-7"}, "message_id"),
     ],
 )
-def test_what_comes_back_names_the_message(properties: dict[str, str], by: str) -> None:
+def test_what_comes_back_names_the_message(properties: dict[str, Any], by: str) -> None:
     found = cause_of(answer(**properties), [sent("a", reference="vendor-7"), sent("b", at=150)])
     assert found is not None
     assert (found.outbound, found.by, found.inferred) == ("a", by, False)

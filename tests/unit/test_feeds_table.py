@@ -25,8 +25,8 @@ def read(rows: list[dict[str, Any]], number: int = 2, file: str = "sha256:a", **
     rules = Mapping.model_validate({"identifiers": {"user_id": "user"}} | mapping)
     block = Block(range(number, number + len(rows)), rows)
     found = block_reader("crm", rules, file, BEGAN)(block)
-    rows = [*zip(found.numbers, found.records, strict=True), *((one.number, one) for one in found.rejected)]
-    return [row for _, row in sorted(rows, key=itemgetter(0))]
+    said = [*zip(found.numbers, found.records, strict=True), *((one.number, one) for one in found.rejected)]
+    return [row for _, row in sorted(said, key=itemgetter(0))]
 
 
 def make(row: dict[str, Any], number: int = 2, file: str = "sha256:a", **mapping: Any) -> Record:

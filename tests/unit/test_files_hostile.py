@@ -75,11 +75,11 @@ def outcome(file: Path, content: bytes) -> list[Record | Rejected]:
     file.write_bytes(content)
     try:
         with open_file(str(file)) as opened:
-            return [
-                row
-                for _, found in mapped(opened, "crm", MAPPING, 1)
-                for row in (*found.records, *found.rejected)
-            ]
+            rows: list[Record | Rejected] = []
+            for _, found in mapped(opened, "crm", MAPPING, 1):
+                rows += found.records
+                rows += found.rejected
+            return rows
     except (FileError, NoFileError) as error:
         assert str(error)
         return []

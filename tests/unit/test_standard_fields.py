@@ -109,7 +109,7 @@ def test_whatever_is_said_is_read_or_refused_and_what_was_read_stays_as_it_is(sa
     assert taken.keys() | refused.keys() == said.keys()
     assert taken.keys().isdisjoint(refused)
     again = typed(taken)
-    assert again == (taken, {})
+    assert tuple(again) == (taken, {})
     assert [type(value) for value in again.taken.values()] == [type(value) for value in taken.values()]
 
 

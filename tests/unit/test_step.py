@@ -237,7 +237,9 @@ def histories(draw: st.DrawFn) -> list[Inbound]:
             name = draw(st.sampled_from(NAMES))
             found.append((now, record("track", draw(IDENTIFIERS), at, name=name, properties=properties)))
         else:
-            traits = draw(st.sampled_from([{}, {"plan": "pro"}, {"plan": "free"}, {"email": "a@b.c"}]))
+            traits: dict[str, object] = draw(
+                st.sampled_from([{}, {"plan": "pro"}, {"plan": "free"}, {"email": "a@b.c"}])
+            )
             consent = draw(st.sampled_from([{}, {"push": True}, {"push": False}, {"advertising": True}]))
             found.append((now, record("identify", draw(IDENTIFIERS), at, traits=traits, consent=consent)))
     return rows(*found)
@@ -338,11 +340,11 @@ def told_of_either(draw: st.DrawFn) -> list[tuple[int, Any]]:
         at, who = max(now - draw(st.sampled_from([0, 0, HOUR, 30 * HOUR])), 0), [draw(st.sampled_from(_ENDS))]
         feed = draw(st.sampled_from(["app", "engagement"]))
         if draw(st.booleans()):
-            properties = {"message_id": draw(st.sampled_from(["m1", "m2"]))}
+            properties: dict[str, object] = {"message_id": draw(st.sampled_from(["m1", "m2"]))}
             name = draw(st.sampled_from(NAMES))
             found.append((now, record("track", who, at, name=name, properties=properties, feed=feed)))
         else:
-            traits = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)))
+            traits: dict[str, object] = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)))
             consent = draw(st.dictionaries(st.sampled_from(["push", "advertising"]), st.booleans()))
             found.append((now, record("identify", who, at, traits=traits, consent=consent, feed=feed)))
     return [*found, (now + HOUR, record("alias", _ENDS, now + HOUR))]

@@ -31,7 +31,7 @@ HOUR = 3_600_000_000
 OF_EVENTS = ("count", "time_since")
 NUMBERS = ("sum", "average", "min", "max")
 OTHERS = ("first", "last", "most_frequent", "distinct", "distinct_count")
-WINDOWS = st.sampled_from(
+WINDOWS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
         {},

@@ -44,7 +44,9 @@ def rows_of(engine: Engine, page: int = 5_000) -> list[Row]:
 
 
 def sources_of(engine: Engine, limit: int) -> tuple[list[Row], list[int]]:
-    rows, ends, after = [], [], 0
+    rows: list[Row] = []
+    ends: list[int] = []
+    after = 0
     with engine.connect() as connection:
         while True:
             found, end = read_sources(connection, after, limit)
