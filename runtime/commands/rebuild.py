@@ -26,7 +26,8 @@ from runtime.log_tail import place_of
 from runtime.rebuild.compare import Comparison, Followed
 from runtime.rebuild.errors import RebuildError
 from runtime.rebuild.parting import Parting
-from runtime.rebuild.run import PROJECTIONS, Task, alone
+from runtime.rebuild.run import Task, alone
+from runtime.rebuild.work import PROJECTIONS
 from runtime.settings import load_settings
 
 console = Console(highlight=False, soft_wrap=True)

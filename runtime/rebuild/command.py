@@ -18,10 +18,10 @@ from runtime.rebuild.chase import at_one_position, chaser
 from runtime.rebuild.compare import Comparison, Followed, compare_followed, compare_tables
 from runtime.rebuild.errors import ErasedMeanwhileError
 from runtime.rebuild.parting import History, Parting, first_parting, scan_tail
-from runtime.rebuild.run import PEOPLE, PROJECTIONS, Progress, Task, discard, erasures, fold_log
+from runtime.rebuild.run import PEOPLE, Progress, Task, discard, erasures, fold_log
 from runtime.rebuild.store import Store
 from runtime.rebuild.switch import switch
-from runtime.rebuild.work import SCHEMA, Setting, changes_of
+from runtime.rebuild.work import PROJECTIONS, SCHEMA, Setting, changes_of
 
 Result = TypeVar("Result")
 

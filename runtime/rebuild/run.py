@@ -20,25 +20,22 @@ from adapters.keys.management import KeyManagement, KeysMissingError
 from adapters.log.read import driver_of, read_head
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import as_stored
-from adapters.projections.schema import REBUILT
-from adapters.projections.shadow import create_shadow, drop_shadow, index_shadow
+from adapters.projections.shadow import create_shadow, drop_shadow
 from adapters.projections.subjects import IndexBehindError
 from domain.records import Row
 from runtime.definitions import Definitions
 from runtime.effect import SETTLED
 from runtime.past import plans_upto
 from runtime.pipeline import CHECKPOINT
-from runtime.rebuild.components import Keys, Shards, components, shard_count
+from runtime.rebuild.components import Keys, Shards, components, shard_count, united, united_pairs
 from runtime.rebuild.errors import RebuildError
 from runtime.rebuild.passing import EVERYTHING, Heard, all_heard
 from runtime.rebuild.plans import Plans, change_at
 from runtime.rebuild.processes import Parts, workers
 from runtime.rebuild.store import Manifest, Store, boot_id, code_digest, manifest_in
-from runtime.rebuild.work import SCHEMA, Setting, changes_of
+from runtime.rebuild.work import PROJECTIONS, SCHEMA, TABLES, Setting, changes_of
 
-PROJECTIONS: Final = tuple(table.name for table in REBUILT)
 PEOPLE: Final = ("profile", "identity", "membership")
-TABLES: Final = (*PROJECTIONS, "checkpoint")
 #: Rows of the log in one stretch, which one process scans at a time.
 RANGE_ROWS: Final = 20_000
 _LOCK: Final = 0x72656275
@@ -95,6 +92,8 @@ def fold_log(
         for _ in parts("route", left):
             pass
         _fold(engine, shards.count, parts, report)
+        for _ in parts("index", range(len(TABLES))):
+            pass
     _finish(engine, store, goal)
     progress(goal, goal)
     return setting, store
@@ -200,8 +199,8 @@ def _deal(engine: Engine, setting: Setting, store: Store, definitions: Definitio
     last, rows = 0, 0
     for number in setting.ranges:
         scan = store.load_scan(number)
-        nodes = np.union1d(nodes, scan["nodes"])
-        edges = np.unique(np.concatenate((edges, scan["edges"])), axis=0)
+        nodes = united(nodes, scan["nodes"])
+        edges = united_pairs(edges, scan["edges"])
         times = scan["clock"][scan["clock"][:, 0] > last]
         if len(times):
             clock.append(times)
@@ -230,7 +229,7 @@ def _fold(engine: Engine, shards: int, parts: Parts, report: Callable[[int], Non
 
 
 def _finish(engine: Engine, store: Store, goal: int) -> None:
-    """What is no shard's: the definitions, the checkpoint, the indexes."""
+    """What is no shard's: the definitions and the checkpoint."""
     with engine.begin() as connection:
         driver = driver_of(connection)
         row = driver.execute(f"SELECT finished FROM {SCHEMA}.rebuild").fetchone()  # noqa: S608
@@ -243,7 +242,6 @@ def _finish(engine: Engine, store: Store, goal: int) -> None:
         driver.execute(f"INSERT INTO {SCHEMA}.checkpoint VALUES (%s, %s)", (CHECKPOINT, goal))  # noqa: S608
         settled = plans.last_effect
         driver.execute(f"INSERT INTO {SCHEMA}.checkpoint VALUES (%s, %s)", (SETTLED, settled))  # noqa: S608
-        index_shadow(connection, SCHEMA, TABLES)
         driver.execute(f"UPDATE {SCHEMA}.rebuild SET finished = true")  # noqa: S608
 
 

@@ -1,4 +1,5 @@
-"""The parts of a rebuild that run side by side: a stretch scanned, a stretch routed, a shard folded."""
+"""The parts of a rebuild that run side by side: a stretch scanned, a stretch routed, a shard folded, a
+table given its indexes."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ from adapters.projections.load import (
     profile_rows,
 )
 from adapters.projections.people import load_all_gone, seal_profiles
+from adapters.projections.schema import REBUILT
+from adapters.projections.shadow import index_shadow
 from runtime.failpoints import failpoint
 from runtime.rebuild.clock import Clock
 from runtime.rebuild.components import Shards
@@ -32,6 +35,8 @@ from runtime.rebuild.taken_in import ShardRow
 
 #: The schema in which a rebuild has its tables until they take the live ones' place.
 SCHEMA: Final = "roundtrip_rebuild"
+PROJECTIONS: Final = tuple(table.name for table in REBUILT)
+TABLES: Final = (*PROJECTIONS, "checkpoint")
 _PAGE: Final = 5_000
 
 
@@ -118,6 +123,12 @@ class Worker:
             _write(connection, shard, fold)
             failpoint("rebuild.before_shard")
         return rows
+
+    def index(self, number: int) -> int:
+        """Makes the indexes of one table."""
+        with self._engine.begin() as connection:
+            index_shadow(connection, SCHEMA, [TABLES[number]])
+        return 0
 
     def _known_shards(self) -> Shards:
         if self._shards is None:

@@ -29,8 +29,10 @@ from runtime.definitions import Definitions, apply_workspace, open_definitions
 from runtime.leading import run_pipeline
 from runtime.pipeline import Pipeline, drain
 from runtime.rebuild.command import rebuild_as_of, rebuild_live, verify_live
+from runtime.rebuild.errors import RebuildError
 from runtime.rebuild.parting import Parting
-from runtime.rebuild.run import PROJECTIONS, Task
+from runtime.rebuild.run import Task
+from runtime.rebuild.work import PROJECTIONS
 from runtime.status import read_status
 from tests.keys import KEYS, MASTER_KEY, said
 from tests.servers import wait_until
@@ -298,3 +300,22 @@ def test_the_state_at_a_position_is_what_it_was_then(log: Log) -> None:
     assert schema in done.stdout
     assert log.rows("membership", schema) == then["membership"]
     assert len(command(log, "--as-of", "1000000").stderr.splitlines()) == 1
+
+
+def test_a_rebuild_ends_where_one_of_its_processes_is_killed_and_goes_on_where_it_was(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = log.everything()
+    with log.engine.begin() as connection:
+        connection.execute(text("UPDATE membership SET entered_at = 0"))
+    broken = log.everything()
+    # Read by the other process alone, which is killed as it holds what all of them wait for.
+    monkeypatch.setenv("ROUNDTRIP_FAILPOINT", "rebuild.taking:1")
+    with pytest.raises(RebuildError, match="one of the 2 processes of the rebuild was killed"):
+        rebuild_live(log.engine, log.task(jobs=2), log.definitions, silent)
+    assert log.everything() == broken
+    monkeypatch.delenv("ROUNDTRIP_FAILPOINT")
+    seen: list[int] = []
+    rebuild_live(log.engine, log.task(jobs=2), log.definitions, lambda at, _: seen.append(at))
+    assert seen[1] > 0
+    assert log.everything() == before

@@ -22,7 +22,7 @@ from domain.unmerge import REQUESTED as UNMERGE
 from domain.unmerge import Place, UnmergeRequest, decode_request, request_entry
 from runtime.definitions import plan_of
 from runtime.rebuild.clock import Clock
-from runtime.rebuild.components import Shards, components
+from runtime.rebuild.components import Shards, components, united, united_pairs
 from runtime.rebuild.fold import Lone, ShardFold, TakenRow
 from runtime.rebuild.passing import EVERYTHING, Heard
 from runtime.rebuild.plans import AT_RUN, EFFECT, Plans, declared_by
@@ -260,8 +260,12 @@ def in_shards(history: History, count: int, cuts: int, heard: Heard | None = Non
         for row in history.rows[start : start + cuts]:
             scan.add(row)
         scans.append(scan)
-    nodes = np.array(sorted(set().union(*(scan.nodes for scan in scans))), dtype=np.uint64)
-    edges = np.array([edge for scan in scans for edge in scan.edges], dtype=np.uint64).reshape(-1, 2)
+    nodes, edges = np.empty(0, np.uint64), np.empty((0, 2), np.uint64)
+    for scan in scans:
+        nodes = united(nodes, np.array(sorted(scan.nodes), np.uint64))
+        edges = united_pairs(edges, np.array(sorted(scan.edges), np.uint64).reshape(-1, 2))
+    assert set(nodes.tolist()) == set().union(*(scan.nodes for scan in scans))
+    assert set(map(tuple, edges.tolist())) == set().union(*(scan.edges for scan in scans))
     shards = Shards(nodes, components(nodes, edges), count)
     dealt: list[list[TakenRow]] = [[] for _ in range(count)]
     for scan in scans:
