@@ -6,13 +6,9 @@ lower one is (docs/decisions/0002-append.md).
 
 from __future__ import annotations
 
-import hashlib
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain as concatenated
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -21,8 +17,7 @@ from sqlalchemy import Connection
 from adapters.keys.keyring import keyring_of
 from adapters.log.devices import led_by_last_users
 from adapters.log.driver import driver_of
-from adapters.log.schema import CHANNEL
-from adapters.log.wire import HEADER, TRAILER, encode_log_rows, encode_stream_rows
+from adapters.log.writing import write_rows
 from domain.erasure import ENGAGEMENT, refused
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry
@@ -31,8 +26,6 @@ TICK_TOPIC: Final = "clock.tick"
 #: One in so many entries is looked up before a batch is written, and all of a batch that has no more; a larger batch
 #: without a known one among them is taken for new.
 PROBE: Final = 64
-#: Rows that are sent to the server at once.
-CHUNK: Final = 250
 
 
 class Appended(NamedTuple):
@@ -78,26 +71,24 @@ def append(
     without keys.
     """
     with driver_of(connection).cursor(binary=True) as cursor:
-        probed = entries[::PROBE] if len(entries) > PROBE else ()
-        head = _lock_head(cursor, advance_to, probed)
-        if head.known or not probed:
-            known = _positions(cursor, entries)
-            fresh, appended = _number(entries, head.position, known, must_be_new)
-            return _write(connection, cursor, head, fresh, appended, rules)
-        # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
-        numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
-        cursor.execute("SAVEPOINT append")
-        try:
-            return _write(connection, cursor, head, entries, list(map(_appended, numbered)), rules)
-        except psycopg.errors.UniqueViolation:
-            cursor.execute("ROLLBACK TO SAVEPOINT append")
-        known = _positions(cursor, entries)
+        many = len(entries) > PROBE
+        head = _lock_head(cursor, advance_to, entries[::PROBE] if many else entries)
+        if many and not head.known:
+            # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
+            numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
+            cursor.execute("SAVEPOINT append")
+            try:
+                return _write(connection, cursor, head, entries, list(map(_appended, numbered)), rules)
+            except psycopg.errors.UniqueViolation:
+                cursor.execute("ROLLBACK TO SAVEPOINT append")
+        known = _positions(cursor, entries) if many or head.known or head.moved else {}
         fresh, appended = _number(entries, head.position, known, must_be_new)
         return _write(connection, cursor, head, fresh, appended, rules)
 
 
 class _Head(NamedTuple):
-    """The log's head. `known` says that one of the entries asked for was there before the head was locked."""
+    """The log's head. `known` says that one of the entries asked for was there as the lock was asked for, `moved` that
+    others have appended since."""
 
     position: int
     recorded_at: int
@@ -105,6 +96,7 @@ class _Head(NamedTuple):
     partition_rows: int
     erasures: int
     known: bool
+    moved: bool
 
 
 def _states(
@@ -163,8 +155,6 @@ def _write(
     appended: list[Appended],
     rules: Rules,
 ) -> Batch:
-    """Writes the rows, the chain's next digest and the head. The server takes rows in while the next are
-    sealed, encoded and digested: the first half of them while it is at work on the index of `log_stream`."""
     if not fresh:
         return Batch(appended, head.position, head.recorded_at)
     first, last = head.position + 1, head.position + len(fresh)
@@ -172,40 +162,7 @@ def _write(
         fresh = led_by_last_users(connection, cursor, fresh, first, head.recorded_at, rules)
     fresh = _kept(connection, cursor, head, fresh)
     _ensure_partitions(cursor, first, last, head.partition_rows)
-    rows = encode_log_rows(first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))
-    chunks = iter(lambda: list(islice(rows, CHUNK)), [])
-    with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
-        copy.write(HEADER + encode_stream_rows(first, fresh) + TRAILER)
-        ahead = list(islice(chunks, len(fresh) // (2 * CHUNK)))
-    chain = hashlib.sha256(head.digest)
-    checks: list[int] = []
-    with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
-        before = HEADER
-        for chunk in concatenated(ahead, chunks):
-            together = b"".join(chunk)
-            copy.write(before + together)
-            before = b""
-            chain.update(together)
-            checks += map(zlib.crc32, chunk)
-        copy.write(TRAILER)
-    digest = chain.digest()
-    cursor.execute(
-        "WITH batch AS (INSERT INTO log_batch (last_position, first_position, recorded_at, digest, checks)"
-        " VALUES (%b, %b, %b, %b, %b))"
-        " UPDATE log_head SET position = %b, recorded_at = %b, digest = %b"
-        " RETURNING pg_notify(%b, position::text)",
-        (
-            last,
-            first,
-            head.recorded_at,
-            digest,
-            struct.pack(f">{len(checks)}I", *checks),
-            last,
-            head.recorded_at,
-            digest,
-            CHANNEL,
-        ),
-    )
+    write_rows(cursor, head.digest, first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))
     return Batch(appended, last, head.recorded_at)
 
 
@@ -214,7 +171,9 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequ
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         " ELSE %b END), digest, partition_rows, erasures, EXISTS (SELECT FROM log_stream"
-        " WHERE stream_id = ANY(string_to_array(%b, ',')::uuid[]) AND version BETWEEN %b AND %b)"
+        " WHERE stream_id = ANY(string_to_array(%b, ',')::uuid[]) AND version BETWEEN %b AND %b),"
+        # Where the lock was waited for, the statement's own look at the head is older than the row that was locked.
+        " position <> (SELECT position FROM log_head)"
         " FROM log_head FOR UPDATE",
         (advance_to or 0, *_sought(probed)),
     )

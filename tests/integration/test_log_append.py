@@ -171,6 +171,21 @@ def test_a_rollback_leaves_no_gap(engine: Engine, owner: Engine) -> None:
         assert read_head(connection).position == 1
 
 
+def test_an_append_that_waited_for_another_of_the_same_finds_it(engine: Engine, owner: Engine) -> None:
+    def again() -> list[Appended]:
+        with engine.begin() as connection:
+            return append(connection, entries("c", "a")).appended
+
+    first = Held(engine, "a", "b")
+    first.wait()
+    with ThreadPoolExecutor(1) as thread:
+        second = thread.submit(again)
+        wait_until(waits_for_a_lock(owner), "the second append to wait for the first")
+        first.finish()
+        assert second.result() == [Appended(3, True), Appended(1, False)]
+    assert states(engine) == [b"a", b"b", b"c"]
+
+
 def test_an_append_is_in_the_transaction_that_its_connection_commits(engine: Engine) -> None:
     with engine.connect() as connection:
         append(connection, entries("a"))
@@ -295,7 +310,7 @@ def test_a_change_is_refused_even_to_the_owner(engine: Engine, owner: Engine, st
 
 
 def test_the_chain_is_the_digest_of_the_rows_as_the_database_gives_them(engine: Engine) -> None:
-    batches = [("a", "b"), ("b", "c"), ("d",)]
+    batches = [("a", "b"), ("b", "c"), ("d",), [f"n{number}" for number in range(600)]]
     for names in batches:
         with engine.begin() as connection:
             append(connection, [entry(name, subject=derive_id("subject", name)) for name in names])
@@ -308,7 +323,7 @@ def test_the_chain_is_the_digest_of_the_rows_as_the_database_gives_them(engine: 
         for first, last, kept in held:
             digest = hashlib.sha256(digest + copied(connection, first, last)).digest()
             assert digest == kept
-        assert [(first, last) for first, last, _ in held] == [(1, 2), (3, 3), (4, 4), (5, 5)]
+        assert [(first, last) for first, last, _ in held] == [(1, 2), (3, 3), (4, 4), (5, 604), (605, 605)]
         assert connection.execute(text("SELECT digest FROM log_head")).scalar() == digest
 
 
