@@ -10,46 +10,46 @@ from __future__ import annotations
 import asyncio
 import gc
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import sql
 from sqlalchemy import Engine, make_url
 
 from adapters.database import open_database
-from adapters.keys.keyring import OPTION, Keyring
-from adapters.keys.local import new_master, parse_masters
+from adapters.keys.keyring import OPTION
 from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_head
-from adapters.log.wire import HEADER, TRAILER, encode_log_rows
 from benchmarks.database import new_database
-from benchmarks.events import BATCH, PERSONS, batches, event
+from benchmarks.events import BATCH, PERSONS, event
 from benchmarks.log_memory import memory
 from benchmarks.rebuild import rebuild_figures
 from benchmarks.report import Figure, arguments, conclude
+from benchmarks.side_by_side import (
+    KEYS,
+    Unsealed,
+    Work,
+    append_rate,
+    appending,
+    copying,
+    encoded,
+    row_by_row,
+    side_by_side,
+    timed,
+)
 from domain.records import Entry, record_of
 from runtime.embedded.postgres import start_postgres
 from runtime.group_commit import GroupCommit
 from runtime.migrate import migrate
 
 THEIR_BATCH: Final = 1_000
-KEYS: Final = parse_masters(new_master())
 WRITERS: Final = 64
-
-
-class Unsealed(Keyring):
-    """Leaves states in the clear, to measure what sealing costs."""
-
-    def seal(self, cursor: object, entries: Sequence[Entry], erasures: int) -> Iterator[bytes]:
-        return (entry.state for entry in entries)
 
 
 class Sizes(NamedTuple):
@@ -88,85 +88,15 @@ def main() -> None:
     conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(event(1).state)} bytes"])
 
 
-def _timed(work: Callable[[], object]) -> float:
-    gc.collect()
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _append_rate(engine: Engine, first: int, count: int) -> float:
-    """Events/s of appending alone; making the events is not counted."""
-    [rate] = _side_by_side({"ours": _appending(engine)}, {"ours": first}, count).values()
-    return rate
-
-
-Work = Callable[[list[Entry]], int]
-
-
-def _side_by_side(works: Mapping[str, Work], firsts: Mapping[str, int], count: int) -> dict[str, float]:
-    """Rates by name. A batch of each work is done in turn, as the machine is not as fast in one second as in the
-    next; a work says how many rows it has written. Making the events is not counted."""
-    took, done = dict.fromkeys(works, 0.0), dict.fromkeys(works, 0)
-    for together in zip(*(batches(firsts[name], count) for name in works), strict=True):
-        for (name, work), batch in zip(works.items(), together, strict=True):
-            began = time.perf_counter()
-            done[name] += work(batch)
-            took[name] += time.perf_counter() - began
-    return {name: done[name] / took[name] for name in works}
-
-
-def _appending(engine: Engine) -> Work:
-    def work(batch: list[Entry]) -> int:
-        with engine.begin() as connection:
-            append(connection, batch)
-        return len(batch)
-
-    return work
-
-
-@contextmanager
-def _copying(engine: Engine, write: Callable[[psycopg.Copy, Sequence[Entry]], None]) -> Iterator[Work]:
-    """A bare COPY of the same rows into an unindexed table, committed as often as an append is."""
-    binary = " (FORMAT binary)" if write is _encoded else ""
-    table = f"bare_{write.__name__}"
-    with engine.connect() as connection:
-        driver = driver_of(connection)
-        driver.execute(f"CREATE TABLE {table} AS SELECT * FROM log WITH NO DATA")
-        driver.execute(f"ALTER TABLE {table} ALTER COLUMN state SET STORAGE EXTERNAL")
-        connection.commit()
-
-        def work(batch: list[Entry]) -> int:
-            with driver_of(connection).cursor().copy(f"COPY {table} FROM STDIN{binary}") as copy:
-                write(copy, batch)
-            connection.commit()
-            return len(batch)
-
-        yield work
-        driver_of(connection).execute(f"DROP TABLE {table}")
-        connection.commit()
-
-
-def _row_by_row(copy: psycopg.Copy, batch: Sequence[Entry]) -> None:
-    """As psycopg's users write: row by row. The same reference as in shared/baselines.md."""
-    for position, entry in enumerate(batch):
-        copy.write_row((position, entry.stream_id, 1, entry.topic, entry.subject, 0, entry.state))
-
-
-def _encoded(copy: psycopg.Copy, batch: Sequence[Entry]) -> None:
-    """As this project writes: all rows encoded in one go."""
-    copy.write(HEADER + b"".join(encode_log_rows(1, 0, batch, (entry.state for entry in batch))) + TRAILER)
-
-
 def _appends(url: str, engine: Engine, sizes: Sizes) -> list[Figure]:
-    _append_rate(engine, 2_000_000_000, BATCH)
+    append_rate(engine, 2_000_000_000, BATCH)
     with (
-        _copying(engine, _row_by_row) as rows,
-        _copying(engine, _encoded) as encoded,
+        copying(engine, row_by_row) as rows,
+        copying(engine, encoded) as most,
         _recording(url, sizes) as (many, single),
     ):
-        works = {"ours": _appending(engine), "copy": rows, "most": encoded, "many": many, "single": single}
-        rates = _side_by_side(works, dict.fromkeys(works, 0), sizes.early)
+        works = {"ours": appending(engine), "copy": rows, "most": most, "many": many, "single": single}
+        rates = side_by_side(works, dict.fromkeys(works, 0), sizes.early)
     ours = rates["ours"]
     return [
         Figure("append in batches, duplicates checked", ours, "events/s"),
@@ -233,10 +163,10 @@ def _singles(engine: Engine, sizes: Sizes) -> list[Figure]:
             with engine.begin() as connection:
                 append(connection, [event(5_000_000_000 + writer * 1_000_000 + n)])
 
-    together = sizes.singles // WRITERS * WRITERS / _timed(lambda: asyncio.run(grouped()))
+    together = sizes.singles // WRITERS * WRITERS / timed(lambda: asyncio.run(grouped()))
     each = max(sizes.singles // WRITERS // 10, 2)
     with ThreadPoolExecutor(WRITERS) as threads:
-        took = _timed(lambda: list(threads.map(lambda writer: alone(writer, each), range(WRITERS))))
+        took = timed(lambda: list(threads.map(lambda writer: alone(writer, each), range(WRITERS))))
     apart = each * WRITERS / took
     return [
         Figure("64 writers of single records, group commit", together, "events/s"),
@@ -264,9 +194,9 @@ def _reads(engine: Engine, sizes: Sizes) -> list[Figure]:
                     pass
 
         bare(False)
-        rows = sizes.sample / _timed(lambda: bare(True))
-        raw = sizes.sample / _timed(lambda: bare(False))
-        took = _timed(ours)
+        rows = sizes.sample / timed(lambda: bare(True))
+        raw = sizes.sample / timed(lambda: bare(False))
+        took = timed(ours)
     read = count / took
     return [
         Figure("sequential read with decode", read, "events/s"),
@@ -281,12 +211,12 @@ def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
     start = 50_000_000_000
     with engine.connect() as connection:
         after = read_head(connection).position
-    new = _append_rate(engine, start, PERSONS)
+    new = append_rate(engine, start, PERSONS)
     # A process that did not make a key reads it once.
-    _append_rate(engine, start + PERSONS, PERSONS)
-    with _copying(engine, _row_by_row) as copying:
-        works = {"ours": _appending(engine), "copy": copying}
-        rates = _side_by_side(works, dict.fromkeys(works, start + 2 * PERSONS), sizes.early)
+    append_rate(engine, start + PERSONS, PERSONS)
+    with copying(engine, row_by_row) as rows:
+        works = {"ours": appending(engine), "copy": rows}
+        rates = side_by_side(works, dict.fromkeys(works, start + 2 * PERSONS), sizes.early)
     ours, copy = rates["ours"], rates["copy"]
     upto = after + 2 * PERSONS + sizes.early
 
@@ -307,8 +237,8 @@ def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
                     pass
 
         bare()
-        out = (upto - after) / _timed(bare)
-    opened = (upto - after) / _timed(read)
+        out = (upto - after) / timed(bare)
+    opened = (upto - after) / timed(read)
     return [
         Figure(f"encrypted append, {PERSONS:,} persons new", new, "events/s"),
         Figure("encrypted append", ours, "events/s"),
@@ -321,16 +251,16 @@ def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
 
 def _growth(server: str, engine: Engine, sizes: Sizes) -> list[Figure]:
     """A log that has grown long beside one that has not, in turn."""
-    _append_rate(engine, 20_000_000_000, sizes.late)
+    append_rate(engine, 20_000_000_000, sizes.late)
     with new_database(server) as url:
         young = open_database(url, application="benchmark", keys=KEYS).execution_options(
             **{OPTION: Unsealed(KEYS)}
         )
-        _append_rate(young, 20_000_000_000, sizes.early)
-        works = {"early": _appending(young), "late": _appending(engine)}
+        append_rate(young, 20_000_000_000, sizes.early)
+        works = {"early": appending(young), "late": appending(engine)}
         # Long enough to have its share of what grows: pages written whole after a checkpoint.
         count = max(sizes.early, sizes.late // 20)
-        rates = _side_by_side(works, dict.fromkeys(works, 40_000_000_000), count)
+        rates = side_by_side(works, dict.fromkeys(works, 40_000_000_000), count)
         young.dispose()
     return [
         Figure(f"append with {sizes.early:,} events in the log", rates["early"], "events/s"),
