@@ -11,29 +11,28 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
-from adapters.connectors.connector import Connector, ConnectorConfig, Judgement, RenderError, Request
+from adapters.connectors.connector import Connector, ConnectorConfig, Judgement, Request
 from adapters.http.client import NoAnswerError
 from adapters.http.retry_after import retry_after_s
 from adapters.transports.transport import Transport
 from domain.channels import waits
-from domain.outbound import Outbound, Outcome, Status
+from domain.outbound import Outbound, Outcome
 from domain.retry import MAX_ELAPSED_S, GiveUp, decide
 from domain.transforming import Unsent
+from runtime.delivery.asking import judge, render
+from runtime.delivery.closings import Closings
 from runtime.delivery.coalescing import Coalescing
 from runtime.delivery.consent import Consented, Looked, taken_back
 from runtime.delivery.errors import StoppedError
 from runtime.delivery.gate import GONE, Gate
 from runtime.delivery.lease import Lease
 from runtime.delivery.quiet import Now, in_quiet_hours, wall
-from runtime.delivery.transforming import Transforming, what_is_sent
+from runtime.delivery.transforming import Transforming
 from runtime.failpoints import failpoint
-
-#: What a defect in a connector's own code shows itself as.
-_DEFECTS: Final = (ValueError, LookupError, TypeError, AttributeError)
 
 log = structlog.get_logger("deliver")
 
@@ -80,9 +79,7 @@ class Delivery:
         self._resent = resent
         #: Records of a request that went out, and was not answered by a plain "later".
         self._tried: set[str] = set()
-        #: Records of which something else is sent than was requested.
-        self._transformed: set[str] = set()
-        self._outcomes: dict[str, Outcome] = {}
+        self._closings = Closings()
         self.attempts = 0
         #: Records that were overtaken before anything of their batch was sent.
         self.overtaken: list[str] = []
@@ -93,11 +90,11 @@ class Delivery:
         takes = self._to.connector.changes
         for record in records:
             if record.change not in takes:
-                self._close(record, "suppressed", f"the destination takes no '{record.change}'")
+                self._closings.close(record, "suppressed", f"the destination takes no '{record.change}'")
         if self._coalescing is not None and "remove" in takes:
             await self._coalesce(self._coalescing, records)
         await self._side_by_side(self._render(await self._transform(await self._allowed(records))))
-        return [self._outcomes[record.id] for record in records]
+        return self._closings.of(records)
 
     async def _transform(self, records: Sequence[Outbound]) -> Sequence[Outbound]:
         """What is sent of these records, made once: an attempt again sends the same."""
@@ -106,10 +103,10 @@ class Delivery:
         sent = []
         for record, made in zip(records, await self._to.transform(records, self._stop), strict=True):
             if isinstance(made, Unsent):
-                self._close(record, made.status, made.reason)
+                self._closings.close(record, made.status, made.reason)
                 continue
             if made != record:
-                self._transformed.add(record.id)
+                self._closings.transformed.add(record.id)
             sent.append(made)
         return sent
 
@@ -119,7 +116,7 @@ class Delivery:
         overtaken = await coalescing.overtaken(records, perhaps_sent)
         for record in records:
             if (found := overtaken.get(record.id)) is not None:
-                self._close(record, "suppressed", found.reason, superseded_by=found.by)
+                self._closings.close(record, "suppressed", found.reason, superseded_by=found.by)
         self.overtaken = [] if perhaps_sent else list(overtaken)
 
     async def _side_by_side(self, requests: Sequence[Request]) -> None:
@@ -163,7 +160,7 @@ class Delivery:
             decision = decide(attempt, elapsed, max(waits, default=None), random.random(), self._to.give_up_s)
             if isinstance(decision, GiveUp):
                 for one in repeat:
-                    self._close(one.outbound, "dead", f"{one.reason}; {decision.reason}", attempt)
+                    self._closings.close(one.outbound, "dead", f"{one.reason}; {decision.reason}", attempt)
                 return
             log.info(
                 "trying again",
@@ -206,12 +203,7 @@ class Delivery:
                 self._tried -= ids
         failpoint("deliver.sent")
         wait = retry_after_s(answer.headers, datetime.now(UTC))
-        try:
-            judgements = connector.judge(config, request, answer)
-            following = connector.follow(config, request, answer)
-        except _DEFECTS as error:
-            reason = self._defect("judge", error)
-            return _Judged([Judgement(one, "dead", reason) for one in request.outbound], wait)
+        judgements, following = judge(connector, config, request, answer)
         if not following:
             return _Judged(judgements, wait)
         told_by_others = {one.id for each in following for one in each.outbound}
@@ -229,7 +221,7 @@ class Delivery:
             if one.verdict == "retry":
                 repeat.append(one)
             else:
-                self._close(one.outbound, one.verdict, one.reason, attempt, one.reference)
+                self._closings.close(one.outbound, one.verdict, one.reason, attempt, one.reference)
         return repeat
 
     async def _withdrawn(self, records: Sequence[Outbound]) -> bool:
@@ -237,12 +229,12 @@ class Delivery:
         looked at. What waits behind them is looked at with them."""
         now = asyncio.get_running_loop().time()
         if self._looked.stale(records, now):
-            await self._looked.look([one for one in self._records if one.id not in self._outcomes], now)
+            await self._looked.look(self._closings.open(self._records), now)
         return self._looked.refused(records)
 
     async def _allowed(self, records: Sequence[Outbound], attempts: int = 0) -> list[Outbound]:
         """Those of the records that are open and may be sent now."""
-        waiting = [record for record in records if record.id not in self._outcomes]
+        waiting = self._closings.open(records)
         refused = await self._looked.look(waiting, asyncio.get_running_loop().time())
         # Who was told of before is taken back, by what was told.
         waiting = [
@@ -254,7 +246,7 @@ class Delivery:
                 tried = self._again or record.id in self._tried
                 note = "; an attempt before may have reached the person" if tried else ""
                 why = f"no consent to '{record.purpose}'" if record.purpose else "the person had been erased"
-                self._close(record, "suppressed", f"{why} at delivery{note}", attempts)
+                self._closings.close(record, "suppressed", f"{why} at delivery{note}", attempts)
         return await self._undisturbed([record for record in waiting if record.id not in refused], attempts)
 
     async def _undisturbed(self, records: Sequence[Outbound], attempts: int) -> list[Outbound]:
@@ -266,60 +258,21 @@ class Delivery:
                 continue
             if self._again or record.id in self._tried:
                 reason = f"quiet hours of channel '{record.channel}'; an attempt before may have reached the person"
-                self._close(record, "suppressed", reason, attempts)
+                self._closings.close(record, "suppressed", reason, attempts)
             else:
-                self._close(record, "suppressed", waits(record.channel, until), attempts, again_at=until)
+                self._closings.close(
+                    record, "suppressed", waits(record.channel, until), attempts, again_at=until
+                )
         return [record for record in records if record.id not in quiet]
 
     def _render(self, records: Sequence[Outbound], attempts: int = 0) -> list[Request]:
         """The requests for these records; a record that is in none of them is dead."""
-        requests: list[Request] = []
-        reason = f"connector '{self._to.config.name}' can make no request of its fields"
-        try:
-            requests = self._to.connector.render(self._to.config, records) if records else []
-        except RenderError as error:
-            reason = str(error)
-        except _DEFECTS as error:
-            reason = self._defect("render", error)
+        requests, reason = render(self._to.connector, self._to.config, records)
         carried = {one.id for request in requests for one in request.outbound}
         for record in records:
             if record.id not in carried:
-                self._close(record, "dead", reason, attempts)
+                self._closings.close(record, "dead", reason, attempts)
         return requests
-
-    def _defect(self, step: str, error: Exception) -> str:
-        # Neither message nor traceback is logged: both may hold the record's values.
-        kind = type(error).__name__
-        log.error("connector failed", connection=self._to.config.name, step=step, error=kind)
-        return f"the connector's {step} failed ({kind}); this is a defect of the connector"
-
-    def _close(
-        self,
-        record: Outbound,
-        status: Status,
-        reason: str,
-        attempts: int = 0,
-        reference: str = "",
-        again_at: int = 0,
-        superseded_by: str = "",
-    ) -> None:
-        counted: dict[str, Any] = {}
-        if record.channel:
-            counted = {"channel": record.channel, "profile": record.profile, "cause": record.cause}
-        # What asks to delete somebody must be kept nowhere.
-        if record.id in self._transformed and record.change != "delete":
-            counted["transformed"] = what_is_sent(record)
-        self._outcomes[record.id] = Outcome(
-            id=record.id,
-            connection=record.connection,
-            status=status,
-            reason=reason,
-            reference=reference,
-            attempts=attempts,
-            again_at=again_at,
-            superseded_by=superseded_by,
-            **counted,
-        )
 
     async def _pause(self, seconds: float) -> None:
         try:
