@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "loop": "runtime.commands.loop:app",
     "trace": "runtime.commands.trace:trace",
     "rebuild": "runtime.commands.rebuild:rebuild",
+    "doctor": "runtime.commands.doctor:doctor",
 }
 #: Other names, that help does not list.
 ALIASES: Final[Mapping[str, str]] = {"tracking-plan": "plan"}

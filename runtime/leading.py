@@ -21,7 +21,7 @@ from runtime.pipeline import Pipeline
 
 #: Without news the log is looked at again after this long, in seconds.
 IDLE_WAIT: Final = 1.0
-_LEAD: Final = 0x70697065
+LEAD: Final = 0x70697065
 
 log = structlog.get_logger("pipeline")
 
@@ -35,7 +35,7 @@ def run_pipeline(
 ) -> None:
     """Leads until `stop`: only one process does, others wait for it to go."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
-        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LEAD}).scalar():
             if stop.wait(IDLE_WAIT):
                 return
         listen(lead)
@@ -51,14 +51,14 @@ def run_pipeline(
 def lead_alone(engine: Engine, definitions: Definitions, done: Callable[[], bool]) -> None:
     """Where no process leads, takes in what is there until `done`; where one does, leaves it to that one."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
-        if not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+        if not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LEAD}).scalar():
             return
         try:
             pipeline = Pipeline(engine, definitions)
             while not done() and pipeline.turn():
                 pass
         finally:
-            lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEAD})
+            lead.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEAD})
 
 
 def _patience(engine: Engine) -> float:

@@ -28,8 +28,7 @@ def migrate(url: str, revision: str = "head") -> None:
     What a migration has made, but for the logs, is then the application's. Raises `MigrationError` where
     there is something to do and the login does not own the tables.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config = _config()
     newest = ScriptDirectory.from_config(config).get_current_head()
     engine = create_engine(url)
     try:
@@ -58,6 +57,18 @@ def migrate(url: str, revision: str = "head") -> None:
                 guard.commit()
     finally:
         engine.dispose()
+
+
+def revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """The revision that the database is at, and this release's."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    return found, ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    return config
 
 
 def _owns_log(connection: Connection) -> bool:

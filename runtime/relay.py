@@ -44,7 +44,7 @@ IDLE_WAIT_S: Final = 1.0
 HEAD_SUBJECT: Final = "roundtrip.log.chain.head"
 #: How often pending outbound records are compared with what is on its way.
 SWEEP_S: Final = 15.0
-_LEAD: Final = 0x72656C79
+LEAD: Final = 0x72656C79
 _decode_outbound = msgspec.json.Decoder(Outbound).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -55,7 +55,7 @@ async def relay_until_stopped(engine: Engine, nats_url: str, replicas: int = 1) 
     """Leads until a signal; where another relay leads, stands by until it goes."""
     stop = stop_on_signals()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as lead:
-        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD}).scalar():
+        while not lead.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LEAD}).scalar():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), IDLE_WAIT_S)
                 return

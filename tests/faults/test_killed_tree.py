@@ -25,7 +25,7 @@ def test_a_demo_killed_again_and_again_meets_the_truth_and_tells_nobody_twice() 
         assert code == 0, output
         assert "got the push more than once: expected 0, found 0" in output
         assert "retargeted more than once: expected 0, found 0" in output
-        code, output = roundtrip(home, "rebuild", "--verify")
+        code, output = roundtrip(home, "doctor", "--deep")
         assert code == 0, output
 
 

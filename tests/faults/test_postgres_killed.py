@@ -11,7 +11,9 @@ import psutil
 import psycopg
 
 from benchmarks.platform import platform
+from domain.records import record_id
 from runtime.engines import running
+from tests.invariants import broken
 from tests.keys import said
 from tests.servers import wait_until
 
@@ -24,7 +26,7 @@ SECRETS = {
 }
 
 
-def test_killed_backends_and_a_killed_server_lose_and_double_nothing() -> None:
+def test_killed_backends_and_a_killed_server_lose_and_double_nothing(tmp_path: Path) -> None:
     with platform(WORKSPACE, SECRETS) as ours:
         engines = running(ours.home)
         assert engines is not None
@@ -82,3 +84,5 @@ def test_killed_backends_and_a_killed_server_lose_and_double_nothing() -> None:
         assert len(stored) == len(set(stored))
         assert set(answered) <= set(stored)
         wait_until(lambda: not ours.status()["readers"]["pipeline"]["lag"], "the pipeline to catch up")
+        ids = [record_id("app", message_id) for message_id in answered]
+        assert broken(engines.database_url, engines.nats_url, tmp_path, ids) == []

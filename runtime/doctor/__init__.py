@@ -1,0 +1,1 @@
+"""Whether what Roundtrip promises holds of what is there: the log, its projections, what goes out, and NATS."""
