@@ -133,6 +133,24 @@ CHANNELS: Final = (
         "a declared import began or ended",
     ),
     Channel(
+        "roundtrip.log.import_cursor.{import}",
+        _LOG,
+        Anything("ImportCursor", "The import, and up to which value of its cursor it has read."),
+        "a query against a warehouse has got on",
+    ),
+    Channel(
+        "roundtrip.log.stream.{feed}",
+        _LOG,
+        Anything("StreamOffset", "The feed, and up to which offset of the vendor's stream it has read."),
+        "a feed that is pulled has got on",
+    ),
+    Channel(
+        "roundtrip.log.tracking_plan.blocked",
+        _LOG,
+        Anything("PlanBlocked", "The plan, the feed, the event, its version, and what is against it."),
+        "a tracking plan has refused an event",
+    ),
+    Channel(
         "roundtrip.log.definition.{event}",
         _LOG,
         Anything("DefinitionEvent", "An event of the `eventsourcing` aggregate that holds the definition."),
@@ -160,6 +178,14 @@ CHANNELS: Final = (
         "records handed in",
         "receive",
     ),
+)
+#: The kinds of rows that the log can have. The chain's head is told on the bus, and is no row.
+ROW_KINDS: Final = tuple(
+    dict.fromkeys(
+        kind
+        for channel in CHANNELS
+        if channel.address.startswith("roundtrip.log.") and (kind := channel.address.split(".")[2]) != "chain"
+    )
 )
 _HEADERS: Final[Schema] = {
     "type": "object",

@@ -9,9 +9,15 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.log.chain import first_position_at
 from adapters.log.read import listen, pages, wait_for_append
+from adapters.projections.definitions import load_workspace
+from domain.audiences.words import suggestion
 from domain.configuration import TOPIC_PREFIX
+from domain.identifiers import KINDS, read_identifier
 from domain.mendable import Mendable
-from domain.records import Identifier, Row, node_id
+from domain.records import Row, node_id
+from domain.workspace import Workspace
+from runtime.bus_contract import ROW_KINDS
+from runtime.identity_rules import rules_of
 
 #: Without news the log is looked at again after this long, in seconds.
 _IDLE_WAIT = 1.0
@@ -42,20 +48,45 @@ def place_of(connection: Connection, said: str) -> int:
 def subjects_of(connection: Connection, said: str) -> frozenset[str]:
     """Whose rows are meant by `kind:value`: the person with this identifier, by every identifier known now.
 
-    Raises `PlaceError`.
+    Raises `PlaceError` where it is none, or is of a kind that there is not and nobody has.
     """
     kind, colon, value = said.partition(":")
-    if not (kind and colon and value):
+    identifier = read_identifier(kind, value) if kind and colon else None
+    if identifier is None:
         raise PlaceError(f"'{said}' names nobody; write KIND:VALUE, as user_id:u-17")
-    node = node_id(Identifier(kind, value))
+    workspace = load_workspace(connection)
+    node = node_id(rules_of(workspace).meant(identifier))
     found = connection.execute(
         text(
             "SELECT node::text, profile::text FROM identity"
             " WHERE profile = (SELECT profile FROM identity WHERE node = CAST(:node AS uuid))"
         ),
         {"node": node},
-    )
+    ).all()
+    if not found:
+        _require_kind(kind, workspace)
     return frozenset({node}.union(*([one.node, one.profile] for one in found)))
+
+
+def _require_kind(kind: str, workspace: Workspace | None) -> None:
+    known = [*KINDS, *(workspace.identifiers if workspace else ())]
+    feed, dot, _ = kind.partition(".")
+    if kind in known or (dot and workspace is not None and feed in workspace.feeds):
+        return
+    raise PlaceError(
+        f"'{kind}' is no kind of identifier; {suggestion(kind, known)}there are: {', '.join(known)},"
+        " and FEED.TYPE for the ids of a feed's vendor"
+    )
+
+
+def kinds_of(said: Collection[str]) -> frozenset[str]:
+    """The kinds of rows that are asked for. Raises `PlaceError` where this release has no such kind."""
+    for kind in said:
+        if kind not in ROW_KINDS:
+            raise PlaceError(
+                f"'{kind}' is no kind of row; {suggestion(kind, ROW_KINDS)}there are: {', '.join(ROW_KINDS)}"
+            )
+    return frozenset(said)
 
 
 def kind_of(topic: str) -> str:

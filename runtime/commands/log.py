@@ -23,7 +23,7 @@ from adapters.log.witness import line_of, read_witness
 from runtime.engines import open_engines
 from runtime.log_archive import archive_log, to_archive
 from runtime.log_export import export_log
-from runtime.log_tail import chosen, follow, place_of, subjects_of
+from runtime.log_tail import chosen, follow, kinds_of, place_of, subjects_of
 from runtime.settings import load_settings
 from runtime.verify import verify_log
 
@@ -98,6 +98,7 @@ def tail(
     ] = 10,
 ) -> None:
     """Print rows of the log, one JSON object a line."""
+    kinds = kinds_of(kind) if kind else None
     with _log("log tail") as database:
         with database.connect() as connection:
             head = read_chain_head(connection).position
@@ -106,11 +107,15 @@ def tail(
         out = sys.stdout.buffer
         with suppress(KeyboardInterrupt, BrokenPipeError):
             rows = follow(database, after, endless=endless)
-            for row in chosen(rows, subjects, kind or None):
+            found = False
+            for row in chosen(rows, subjects, kinds):
+                found = True
                 out.write(line_of_row(row) + b"\n")
                 if endless:
                     out.flush()
             out.flush()
+            if not found:
+                console.print(f"no such row from position {after + 1} to the log's end")
 
 
 @app.command()

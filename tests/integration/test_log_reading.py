@@ -138,6 +138,32 @@ def test_a_tail_shows_one_kind(engine: Engine) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--kind", "trak"), "'trak' is no kind of row; did you mean 'track'? there are: alias, group, "),
+        (
+            ("--subject", "usr_id:ann"),
+            "'usr_id' is no kind of identifier; did you mean 'user_id'? there are: ",
+        ),
+        (("--subject", "ann"), "'ann' names nobody; write KIND:VALUE"),
+    ],
+)
+def test_a_misprint_is_refused_with_what_there_is(engine: Engine, asked: tuple[str, str], told: str) -> None:
+    fill(engine, 1)
+    result = CliRunner().invoke(app, ["tail", *asked])
+    assert isinstance(result.exception, PlaceError)
+    assert told in str(result.exception)
+
+
+def test_what_may_yet_come_is_asked_for_in_vain_and_said_so(engine: Engine) -> None:
+    fill(engine, 1)
+    for asked in (("--kind", "import"), ("--subject", "email:Ann@Example.com")):
+        result = CliRunner().invoke(app, ["tail", "--from", "1", *asked])
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "no such row from position 1 to the log's end" in result.stderr
+
+
 def test_whoever_follows_gets_what_is_appended(engine: Engine) -> None:
     fill(engine, 2)
     rows = follow(engine, 0)

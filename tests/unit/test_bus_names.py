@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.subject import token
+from runtime.bus_contract import ROW_KINDS
+from tests.servers import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,9 @@ def test_an_event_without_subject_and_time_leaves_them_out() -> None:
 def test_no_text_breaks_out_of_its_header(text: str) -> None:
     headers = cloud_event(id=text, type=text, source=text, subject=text, msg_id=text)
     assert all(value.isascii() and value.isprintable() and " " not in value for value in headers.values())
+
+
+def test_the_reference_names_the_kinds_of_rows_that_there_are() -> None:
+    said = (REPOSITORY / "docs" / "reference" / "nats-subjects.md").read_text()
+    listed = said[said.index("Kinds are ") :].partition(". ")[0]
+    assert set(re.findall(r"`([a-z_]+)`", listed)) == set(ROW_KINDS)
