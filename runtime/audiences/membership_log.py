@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from sqlalchemy import Connection
 
-from adapters.log.read import read_topics
+from adapters.log.read import read_head, read_positions, read_topics
 from domain.audiences.memberships import TOPICS, Members, Told, follow
 
 PAGE_ROWS = 20_000
@@ -23,16 +23,21 @@ def members_at(connection: Connection, audience: str, position: int) -> dict[str
 
 
 def sizes(connection: Connection, audience: str, position: int, step_us: int) -> Iterator[tuple[int, int]]:
-    """Log time and size, at the end of each span of `step_us` microseconds in which the size changed."""
-    span: int | None = None
-    size = 0
+    """Log time and size: at the end of each span of `step_us` microseconds in which the size changed, and last at the
+    position itself. Nothing of an audience that nobody was ever in."""
+    last: tuple[int, int] | None = None
     for members in follow(audience, _told(connection, position)):
-        now = members.recorded_at // step_us
-        if span is not None and now != span:
-            yield (span + 1) * step_us, size
-        span, size = now, len(members.since)
-    if span is not None:
-        yield (span + 1) * step_us, size
+        end = (members.recorded_at // step_us + 1) * step_us
+        if last is not None and end != last[0]:
+            yield last
+        last = end, len(members.since)
+    if last is None:
+        return
+    [at] = read_positions(connection, [min(position, read_head(connection).position)])
+    now = at.recorded_at
+    if last[0] < now:
+        yield last
+    yield now, last[1]
 
 
 def _told(connection: Connection, upto: int) -> Iterator[Told]:

@@ -115,10 +115,12 @@ def export(
 @app.command()
 def size(
     name: Annotated[str, typer.Argument(help="The audience.")],
-    every: Annotated[str, typer.Option(help="One figure for each so long a time, as 1h or 1d.")] = "1d",
+    every: Annotated[
+        str, typer.Option(help="A figure at the end of each so long a time, as 1h or 1d.")
+    ] = "1d",
     as_of: AsOf = None,
 ) -> None:
-    """How an audience's size went: one JSON object a line, with log time and size."""
+    """How an audience's size went: one JSON object a line, with log time and size; the last one is of now."""
     try:
         step = parse_duration(every)
     except ValueError as error:

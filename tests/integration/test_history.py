@@ -6,6 +6,7 @@ import csv
 import json
 import random
 from collections.abc import Iterator
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,13 @@ def test_members_are_exported_now_and_as_of_any_position(
     members = [json.loads(line) for line in run("members", "told", "--as-of", then).stdout.splitlines()]
     assert {row["profile"] for row in members} == before
     sizes = [json.loads(line) for line in run("size", "told", "--every", "1d").stdout.splitlines()]
-    assert sizes[-1]["size"] == len(after)
+    times = [datetime.fromisoformat(one["at"]) for one in sizes]
+    assert times == sorted(set(times))
+    with engine.connect() as connection:
+        query = text("SELECT recorded_at FROM log WHERE position = :position")
+        now = connection.execute(query, {"position": read_checkpoint(connection, "pipeline")}).scalar_one()
+    assert (sizes[-1]["size"], round(times[-1].timestamp() * 1_000_000)) == (len(after), now)
+    assert all(one.time() == time(0) for one in times[:-1])
     assert len(before) in {one["size"] for one in sizes}
 
 
