@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "import": "runtime.commands.import_file:import_file",
     "imports": "runtime.commands.imports:app",
     "erase": "runtime.commands.erase:erase",
+    "erasures": "runtime.commands.erasures:app",
     "keys": "runtime.commands.keys:app",
     "plan": "runtime.commands.plan:app",
     "loop": "runtime.commands.loop:app",

@@ -8,36 +8,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
 from adapters.log.append import append
-from adapters.log.chain import read_chain_head
 from adapters.log.read import read_positions
-from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph
-from domain.erasure import EraseRequest, SubjectErased, decode_erased, request_entry
+from domain.erasure import EraseRequest, request_entry
 from domain.identifiers import read_identifier
-from domain.mendable import Mendable
-from domain.records import Identifier, Row, derive_id, node_id
+from domain.records import Identifier, derive_id, node_id
 from runtime.definitions import Definitions
+from runtime.erasures import EraseError, certificate, pending
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
 from runtime.leading import lead_alone
-from runtime.relay import CHECKPOINT as RELAY
-from runtime.relay import CLEARED
 from runtime.requested import answer_to, wait_for
-from runtime.times import written
 
 if TYPE_CHECKING:
     # What reads the lake takes 60 MB, and whoever only asks for an erasure does not need it.
     from adapters.history.tables import History
-
-
-class EraseError(Mendable, ValueError):
-    """Nobody can be erased by what was said, or nobody is there to do it. The message names the mend."""
 
 
 def parse_identifier(said: str) -> Identifier:
@@ -98,77 +88,5 @@ def erase_person(
     row = answer_to(engine, id)
     assert row is not None
     report("keys destroyed, projections removed; waiting for NATS, the lake and the destinations")
-    wait_for(lambda: not _pending(engine, history, row), wait_s)
+    wait_for(lambda: not pending(engine, history, row), wait_s)
     return certificate(engine, history, id)
-
-
-def certificate(engine: Engine, history: History, id: str) -> dict[str, Any]:
-    """What an erasure has done, as it stands now. Raises `EraseError` where there is none with this id."""
-    try:
-        row = answer_to(engine, str(UUID(id)))
-    except ValueError:
-        raise EraseError(
-            "this is no erasure's id; it is a UUID, as the request to erase was answered by"
-        ) from None
-    if row is None:
-        raise EraseError(f"no erasure {id} has been done; the pipeline may not have come to it yet")
-    said = decode_erased(row.state)
-    with engine.connect() as connection:
-        [requested] = read_positions(connection, [said.requested])
-        head = read_chain_head(connection)
-        destroyed = _destroyed(connection, said, row.position)
-        statuses = _statuses(connection, said)
-    pending = _pending(engine, history, row)
-    return {
-        "erasure": id,
-        "asked_by_sha256": said.asked_by,
-        "requested": {"position": said.requested, "at": written(requested.recorded_at)},
-        "erased": {"position": row.position, "at": written(row.recorded_at)},
-        "profile": said.profile or None,
-        "identifiers": said.nodes,
-        "audiences_left": said.audiences,
-        "keys_destroyed": destroyed,
-        "destinations_asked": [{"connection": a.connection, "status": statuses[a.id]} for a in said.asked],
-        "destinations_unable": said.unable,
-        "pending": pending,
-        "complete": not pending and destroyed == len(said.nodes),
-        "log_head": {"position": head.position, "digest": head.digest.hex()},
-    }
-
-
-def _pending(engine: Engine, history: History, row: Row) -> list[str]:
-    """Who has not done their part yet."""
-    said = decode_erased(row.state)
-    with engine.connect() as connection:
-        erasures = connection.execute(text("SELECT erasures FROM log_head")).scalar_one()
-        relayed = read_checkpoint(connection, RELAY) >= row.position
-        cleared = read_checkpoint(connection, CLEARED) == erasures
-        open_ = [id for id, status in _statuses(connection, said).items() if status == "pending"]
-    pending = []
-    if not relayed:
-        pending.append("NATS: the relay has not come to it")
-    elif not cleared:
-        pending.append("NATS: something waits in a work queue")
-    reached = [position for position in history.written().values() if position]
-    if reached and min(reached) < row.position:
-        pending.append("lake: the history has not come to it")
-    if open_:
-        pending.append(f"destinations: {len(open_)} have not answered")
-    return pending
-
-
-def _destroyed(connection: Connection, said: SubjectErased, position: int) -> int:
-    """Of how many of the person's subjects nothing up to the erasure can be opened any more."""
-    query = text(
-        "SELECT count(*) FROM subject_key WHERE subject = ANY(CAST(:nodes AS uuid[])) AND erased_at >= :at"
-    )
-    return int(connection.execute(query, {"nodes": said.nodes, "at": position}).scalar_one())
-
-
-def _statuses(connection: Connection, said: SubjectErased) -> dict[str, str]:
-    ids = [asked.id for asked in said.asked]
-    found = connection.execute(
-        text("SELECT id::text, status FROM outbound WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids}
-    )
-    known = {row.id: row.status for row in found}
-    return {id: known.get(id, "pending") for id in ids}

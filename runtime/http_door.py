@@ -16,7 +16,8 @@ from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
 from runtime.audiences.shown import show_audiences, show_explained, show_members
 from runtime.definitions import open_definitions
-from runtime.erase import certificate, parse_identifier, request_erasure
+from runtime.erase import parse_identifier, request_erasure
+from runtime.erasures import certificate
 from runtime.errors import StoreUnavailable
 from runtime.group_commit import RETRY_AFTER_S, GroupCommit
 from runtime.leading import tick

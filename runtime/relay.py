@@ -80,6 +80,10 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
         copy = SoleWriter(js, LOG)
         rows: list[Row] = []
         while True:
+            # Nothing that was read before an erasure is still to be published now.
+            if time.monotonic() - cleared > IDLE_WAIT_S:
+                await _clear(engine, js)
+                cleared = time.monotonic()
             published, position = position, rows[-1].position if rows else position
             refused = any(row.topic == REFUSED for row in rows)
             rows, head = await asyncio.to_thread(_go_on, engine, published, position, refused=refused)
@@ -88,9 +92,6 @@ async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, r
             if stop.is_set():
                 return
             if not rows:
-                if time.monotonic() - cleared > IDLE_WAIT_S:
-                    await _clear(engine, js)
-                    cleared = time.monotonic()
                 if time.monotonic() - swept > SWEEP_S:
                     await _sweep(engine, js, position)
                     swept = time.monotonic()

@@ -13,7 +13,8 @@ import typer
 from adapters.history.tables import History
 from runtime.definitions import open_definitions
 from runtime.engines import open_engines
-from runtime.erase import EraseError, erase_person, parse_identifier
+from runtime.erase import erase_person, parse_identifier
+from runtime.erasures import EraseError
 from runtime.settings import load_settings
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from runtime.erase import EraseError
+from runtime.erasures import EraseError
 from runtime.http.admin import guarded
 from runtime.http.problems import problem
 from runtime.ports import Ports

@@ -174,6 +174,13 @@ def test_nothing_of_an_erased_person_is_readable_and_all_else_holds(ours: Platfo
         assert held.returncode == 0, held.stdout + held.stderr
     again = command(ours, "erase", f"email:{ANN['email']}", "--yes")
     assert (again.returncode, json.loads(again.stdout)["erasure"]) == (0, certificate["erasure"])
+    listed = command(ours, "erasures", "list")
+    assert listed.returncode == 0, listed.stdout
+    assert [(one["erasure"], one["pending"]) for one in map(json.loads, listed.stdout.splitlines())] == [
+        (certificate["erasure"], [])
+    ]
+    shown = command(ours, "erasures", "show", certificate["erasure"])
+    assert (shown.returncode, json.loads(shown.stdout)["erased"]) == (0, certificate["erased"])
 
 
 def test_who_comes_back_is_a_new_person_and_can_go_again(ours: Platform) -> None:
