@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from glob import glob, has_magic
@@ -28,6 +29,8 @@ _KINDS: Final = {
 }
 _COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd"}
 SCHEMES: Final = ("s3", "gs", "gcs", "az", "azure", "abfs", "abfss", "http", "https", "file")
+#: Where the environment names the address of a store that speaks S3.
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 #: Tells where the store is and by whose right it is read, in obstore's own words; empty for those in the
 #: environment.
 Options = Mapping[str, str]
@@ -78,6 +81,11 @@ def find_files(pattern: str, options: Options = _NO_OPTIONS) -> list[str]:
         found = [pattern]
     # What an import has put aside lies beside the files themselves.
     found = sorted(name for name in found if not name.endswith(".rejected.ndjson"))
+    if not found and pattern.endswith("/"):
+        raise NoFileError(
+            f"{pattern}: has no file of a name that tells what it is, as .csv.gz or .parquet; of the folders in it are"
+            f" those of {pattern}**/*.csv.gz"
+        )
     if not found:
         raise NoFileError(f"{pattern}: there is no such file")
     return found
@@ -137,7 +145,15 @@ def open_file(name: str, kind: str = "", options: Options = _NO_OPTIONS) -> Iter
 
 
 def _unreadable(name: str, error: Exception) -> NoFileError:
-    return NoFileError(f"{name}: cannot be read ({type(error).__name__})")
+    return NoFileError(f"{name}: cannot be read ({_why(error)})")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    # What stands before says at which address, and after it what the store has answered whole.
+    said = str(error).partition("\n")[0].partition(" - ")[2].partition("<")[0].rstrip(": ")
+    return said or type(error).__name__
 
 
 def _local(path: Path) -> tuple[BinaryIO, int, str]:
@@ -156,7 +172,10 @@ def _store(folder: str, options: Options) -> Any:
         raise NoFileError(f"{folder}: '{scheme}' is no store; known are {', '.join(SCHEMES)}")
     # Which options there are depends on the store, so their names are known to none of its signatures.
     connect: Any = obstore.store.from_url
-    return connect(folder, **options)
+    named = (folder, *options.values(), *(os.environ.get(name, "") for name in _ENDPOINTS))
+    # Whoever names an address without TLS means it.
+    plain = {"client_options": {"allow_http": True}} if any(one.startswith("http:") for one in named) else {}
+    return connect(folder, **plain, **options)
 
 
 def _stored(url: str, options: Options) -> tuple[BinaryIO, int, str]:

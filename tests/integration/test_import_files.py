@@ -123,7 +123,6 @@ def lake() -> Iterator[dict[str, str]]:
     host, port = server.get_host_and_port()
     environment = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": "us-east-1",
@@ -162,4 +161,6 @@ def test_files_come_out_of_an_object_store(
     assert message_ids(database) == dict.fromkeys(expected, 1)
     assert len((tmp_path / "a.csv.gz.rejected.ndjson").read_text().splitlines()) == 2
     gone = command("import", "s3://lake/in/gone.csv", *asked, **lake)
-    assert (gone.returncode, "cannot be read" in gone.stderr) == (2, True)
+    assert (gone.returncode, "gone.csv: cannot be read (there is no such file)" in gone.stderr) == (2, True)
+    deep = command("import", "s3://lake/", *asked, **lake)
+    assert (deep.returncode, "s3://lake/**/*.csv.gz" in deep.stderr) == (2, True)
