@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from threading import Event
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -32,7 +32,7 @@ from runtime.pipeline import CHECKPOINT
 BATCH_ROWS: Final = 50_000
 #: Rows that are held in memory at once while they are made into columns.
 PAGE_ROWS: Final = 10_000
-#: How long what is there waits for more, in seconds: each commit is a file.
+#: How long what is there waits for more, in seconds: each commit is a file. Who is erased waits for nobody.
 LINGER_S: Final = 30.0
 IDLE_WAIT_S: Final = 1.0
 _LEAD: Final = 0x68697374
@@ -67,6 +67,13 @@ def _changes(connection: Connection, definitions: Definitions, feed: str) -> lis
     return [(change.position, int((change.body or {}).get("priority", 0))) for change in found]
 
 
+class Pending(NamedTuple):
+    """How many positions the pipeline is ahead, and whether somebody may have been erased meanwhile."""
+
+    positions: int
+    erased: bool
+
+
 class HistoryWriter:
     """Writes what the pipeline has taken in since the tables were last written."""
 
@@ -75,11 +82,12 @@ class HistoryWriter:
         self._definitions = definitions
         self._history = history
         self.position = min(history.written().values())
+        self._erasures = 0
 
-    def pending(self) -> int:
-        """How many positions the pipeline is ahead."""
+    def pending(self) -> Pending:
         with self._engine.connect() as connection:
-            return read_checkpoint(connection, CHECKPOINT) - self.position
+            ahead = read_checkpoint(connection, CHECKPOINT) - self.position
+            return Pending(ahead, ahead > 0 and _erasures(connection) != self._erasures)
 
     def turn(self) -> int:
         """Writes the next rows; how many positions that were, 0 where there is nothing new."""
@@ -87,6 +95,7 @@ class HistoryWriter:
             goal = read_checkpoint(connection, CHECKPOINT)
             if goal <= self.position:
                 return 0
+            self._erasures = _erasures(connection)
             rows: list[HistoryRow] = []
             gone: dict[str, int] = {}
             position, upto = self.position, min(goal, self.position + BATCH_ROWS)
@@ -102,6 +111,10 @@ class HistoryWriter:
         self._history.write(rows, position)
         done, self.position = position - self.position, position
         return done
+
+
+def _erasures(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT erasures FROM log_head")).scalar_one())
 
 
 def _pages(connection: Connection, after: int, upto: int) -> Iterator[tuple[list[Row], int]]:
@@ -144,8 +157,9 @@ def run_history(engine: Engine, definitions: Definitions, history: History, stop
         since: float | None = None
         while not stop.is_set():
             pending = writer.pending()
-            since = None if not pending else since or time.monotonic()
-            if pending < BATCH_ROWS and (since is None or time.monotonic() - since < LINGER_S):
+            since = None if not pending.positions else since or time.monotonic()
+            due = pending.positions >= BATCH_ROWS or pending.erased
+            if not due and (since is None or time.monotonic() - since < LINGER_S):
                 stop.wait(IDLE_WAIT_S)
                 continue
             writer.turn()

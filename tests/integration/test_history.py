@@ -21,7 +21,8 @@ from adapters.log.append import append
 from adapters.projections.checkpoint import read_checkpoint
 from adapters.projections.people import load_profiles
 from domain.audiences.definition import Audience
-from domain.records import ConsentTerms, Entry, Identifier, Record, RecordType, entry_of
+from domain.erasure import EraseRequest, request_entry
+from domain.records import ConsentTerms, Entry, Identifier, Record, RecordType, derive_id, entry_of
 from domain.workspace import Workspace
 from runtime.audiences.bulk import history_now
 from runtime.cli import app_for
@@ -209,6 +210,22 @@ def test_a_writer_killed_between_two_tables_writes_no_row_twice(
     HistoryWriter(engine, definitions, history).turn()
     assert rows(history) == rows(whole)
     assert bulk(engine, definitions, history) == stream(engine)
+
+
+def test_an_erasure_waits_for_no_more_rows(engine: Engine, definitions: Definitions, tmp_path: Path) -> None:
+    writer = HistoryWriter(engine, definitions, History(str(tmp_path)))
+    take_in(engine, definitions, 20, seed=4)
+    assert writer.pending().positions > 0
+    assert not writer.pending().erased
+    writer.turn()
+    with engine.begin() as connection:
+        node = connection.execute(text("SELECT node::text FROM identity LIMIT 1")).scalar_one()
+        append(connection, [request_entry(EraseRequest(id=derive_id("e"), node=node, asked_by="0" * 64))])
+    assert not writer.pending().erased
+    drain(Pipeline(engine, definitions), 2**62)
+    assert writer.pending().erased
+    writer.turn()
+    assert writer.pending() == (0, False)
 
 
 def test_who_is_erased_is_in_no_file(engine: Engine, definitions: Definitions, tmp_path: Path) -> None:
