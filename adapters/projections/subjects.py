@@ -116,6 +116,23 @@ def positions_of(
     return [position for (position,) in rows]
 
 
+def first_unindexed(connection: Connection, after: int, upto: int) -> int | None:
+    """The first position above `after`, and not above `upto`, whose row is in the database and cannot be found by its
+    subject; `None` where there is none."""
+    row = (
+        driver_of(connection)
+        .execute(
+            "SELECT min(position) FROM"  # noqa: S608
+            f" (SELECT coalesce(subject, {_NOBODYS}) AS subject, position FROM log"
+            " WHERE position > %(after)s AND position <= %(upto)s) AS found WHERE subject IS NOT NULL AND NOT EXISTS"
+            " (SELECT FROM subject_position s WHERE s.subject = found.subject AND s.position = found.position)",
+            _NAMED | {"after": after, "upto": upto},
+        )
+        .fetchone()
+    )
+    return None if row is None else row[0]
+
+
 def _nobodys(topic: str) -> str | None:
     if topic.startswith(TOPIC_PREFIX) or topic in (APPLIED, RUN):
         return DEFINITIONS

@@ -15,6 +15,9 @@ from sqlalchemy import Connection, Engine
 from adapters.log.copy import copy_rows, position_of, stream_of
 from adapters.log.driver import driver_of
 from adapters.log.read import read_head
+from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.subjects import CHECKPOINT as SUBJECTS
+from adapters.projections.subjects import first_unindexed
 from domain.outbound import OUTCOME_VERSION
 from runtime.doctor.finding import Finding
 
@@ -44,6 +47,22 @@ def examine_identities(engine: Engine, progress: Callable[[int, int], None]) -> 
         Finding("I2", "one record per identity", examined, twice),
         Finding("I3", "positions and versions without a gap", examined, skipped),
     ]
+
+
+def examine_subjects(engine: Engine, progress: Callable[[int, int], None]) -> Finding:
+    """Whether whose rows stand where is known of each row that the index has come to (I4)."""
+    with engine.connect() as connection:
+        indexed = read_checkpoint(connection, SUBJECTS)
+    wrong = ""
+    at = 0
+    while at < indexed and not wrong:
+        upto = min(at + ROWS, indexed)
+        with engine.connect() as connection:
+            missing = first_unindexed(connection, at, upto)
+        wrong = "" if missing is None else f"the row at position {missing} is not found by whose it is"
+        at = upto
+        progress(at, indexed)
+    return Finding("I4", "the index by person has every row", f"{at:,} rows", wrong)
 
 
 def _gap(rows: Sequence[bytes], first: int, last: int) -> str:

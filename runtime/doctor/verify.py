@@ -20,7 +20,7 @@ from adapters.keys.management import KeyManagement
 from adapters.log.driver import driver_of
 from runtime.definitions import Definitions
 from runtime.doctor.finding import Finding, Progress
-from runtime.doctor.identities import examine_identities
+from runtime.doctor.identities import examine_identities, examine_subjects
 from runtime.doctor.outgoing import examine_closings, examine_order, examine_pending
 from runtime.doctor.parts import STREAMS_THERE, examine_readers, examine_schema, examine_streams
 from runtime.rebuild.command import verify_live
@@ -75,11 +75,12 @@ def verify(patient: Patient, answered: Sequence[str] = (), progress: Progress = 
     if answered:
         yield _answered(engine, answered)
     yield from examine_identities(engine, partial(progress, "I2, I3"))
-    yield (
-        _projections(patient, partial(progress, "I4"))
-        if chain.holds
-        else Finding("I4", _EQUAL, "nothing", "not looked at, since the log is not what was appended")
-    )
+    index = examine_subjects(engine, partial(progress, "I4, by person"))
+    yield index
+    if chain.holds and index.holds:
+        yield _projections(patient, partial(progress, "I4"))
+    else:
+        yield Finding("I4", _EQUAL, "nothing", "not looked at, since what a rebuild reads is not as it was")
     yield examine_closings(engine)
     yield examine_order(engine, partial(progress, "I7"))
 
