@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,14 +20,23 @@ from domain.records import Row
 CHUNK_ROWS: Final = 20_000
 
 Write = Callable[[list[Row]], None]
+Choose = Callable[[Iterable[Row]], Iterable[Row]]
 
 
 class ExportError(Mendable):
     """A file that the log cannot be exported to."""
 
 
-def export_log(engine: Engine, file: Path, first: int, last: int, progress: Callable[[int], None]) -> int:
-    """Writes the rows at positions `first` to `last` to an .ndjson or a .parquet file; how many those are.
+def export_log(
+    engine: Engine,
+    file: Path,
+    first: int,
+    last: int,
+    progress: Callable[[int], None],
+    wanted: Choose = list,
+) -> int:
+    """Writes those of the rows at positions `first` to `last` that are `wanted` to an .ndjson or a .parquet file; how
+    many those are.
 
     The file is there when it is whole. `progress` is told the position that is reached. Raises `ExportError`
     where the file's name says no format, or it cannot be written.
@@ -39,8 +48,9 @@ def export_log(engine: Engine, file: Path, first: int, last: int, progress: Call
     try:
         with _FORMATS[file.suffix](unfinished) as write:
             for chunk in pages(engine, first - 1, last, CHUNK_ROWS):
-                write(chunk)
-                count += len(chunk)
+                rows = list(wanted(chunk))
+                write(rows)
+                count += len(rows)
                 progress(chunk[-1].position)
         unfinished.replace(file)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
@@ -109,7 +109,7 @@ def follow(engine: Engine, after: int, *, endless: bool = True) -> Iterator[Row]
 
 
 def chosen(
-    rows: Iterator[Row], subjects: Collection[str] | None = None, kinds: Collection[str] | None = None
+    rows: Iterable[Row], subjects: Collection[str] | None = None, kinds: Collection[str] | None = None
 ) -> Iterator[Row]:
     """Those of the rows with one of these subjects and of one of these kinds, where these are given."""
     for row in rows:

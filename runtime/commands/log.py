@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,10 @@ from runtime.verify import verify_log
 
 app = typer.Typer(no_args_is_help=True, help="Read, verify, export and archive the log.")
 console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+Subject = Annotated[str | None, typer.Option(help="Only a person's rows: KIND:VALUE, as user_id:u-17.")]
+Kind = Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")]
 
 
 @app.command()
@@ -89,10 +94,8 @@ def heads(
 def tail(
     start: Annotated[str | None, typer.Option("--from", help="A position or a time.")] = None,
     endless: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
-    subject: Annotated[
-        str | None, typer.Option(help="Only a person's rows: KIND:VALUE, as user_id:u-17.")
-    ] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    subject: Subject = None,
+    kind: Kind = None,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, help="Without --from: the last so many.")
     ] = 10,
@@ -125,16 +128,27 @@ def export(
     end: Annotated[
         str | None, typer.Option("--to", help="The last position, or a time before which.")
     ] = None,
+    subject: Subject = None,
+    kind: Kind = None,
 ) -> None:
     """Write the log to a file, in constant memory."""
+    kinds = kinds_of(kind) if kind else None
     with _log("log export") as database, _bar("exporting") as bar:
         with database.connect() as connection:
             first = 1 if start is None else place_of(connection, start)
             last = read_chain_head(connection).position
             if end is not None:
                 last = min(last, place_of(connection, end) - (0 if end.isdecimal() else 1))
+            subjects = subjects_of(connection, subject) if subject else None
         task = bar.add_task("", total=max(last - first + 1, 0))
-        count = export_log(database, file, first, last, lambda at: bar.update(task, completed=at - first + 1))
+        count = export_log(
+            database,
+            file,
+            first,
+            last,
+            lambda at: bar.update(task, completed=at - first + 1),
+            partial(chosen, subjects=subjects, kinds=kinds),
+        )
     console.print(f"{count:,} rows in {file}.")
 
 

@@ -82,6 +82,27 @@ def test_an_export_has_the_rows_asked_for(engine: Engine, tmp_path: Path) -> Non
     assert [json.loads(line)["position"] for line in file.read_text().splitlines()] == [3, 4, 5, 6, 7, 8]
 
 
+def test_an_export_has_one_persons_rows_or_one_kind(engine: Engine, tmp_path: Path) -> None:
+    topics = [("track.a", NODES[0]), ("page.b", NODES[0]), ("track.c", NODES[2])]
+    with engine.begin() as connection:
+        append(connection, [Entry(derive_id(topic), 1, topic, of, b"{}") for topic, of in topics])
+    for asked, positions in (
+        (("--subject", "user_id:ann"), [1, 2]),
+        (("--kind", "track"), [1, 3]),
+        (("--subject", "user_id:ann", "--kind", "page"), [2]),
+        (("--subject", "user_id:nobody"), []),
+    ):
+        for name, read in (
+            ("some.ndjson", lambda file: map(json.loads, file.read_text().splitlines())),
+            ("some.parquet", lambda file: pq.read_table(file).to_pylist()),
+        ):
+            assert CliRunner().invoke(app, ["export", str(tmp_path / name), *asked]).exit_code == 0
+            assert [row["position"] for row in read(tmp_path / name)] == positions
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "none.ndjson"), "--kind", "trak"])
+    assert "did you mean 'track'" in str(result.exception)
+    assert not (tmp_path / "none.ndjson").exists()
+
+
 def test_an_export_to_nowhere_is_refused_and_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"end it in .ndjson or .parquet"):
         export_log(engine, tmp_path / "log.csv", 1, 1, lambda at: None)
