@@ -6,14 +6,15 @@ when history is read for another definition, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import floor
 from typing import Any, Final
 
 from domain.audiences.flat import element
 from domain.audiences.matching import properties_matcher, value_at
 from domain.audiences.occurrences import REASONS, Event, insert, meaning_id, union
-from domain.traits.definition import DAY, FROM_ZERO, MOST_KEPT, OF_NUMBERS, OF_VALUES, Trait
+from domain.audiences.windows import Window
+from domain.traits.definition import DAY, FROM_ZERO, MOST_KEPT, MOST_VALUES, OF_NUMBERS, OF_VALUES, Trait
 from domain.traits.values import (
     add,
     add_parts,
@@ -49,35 +50,34 @@ class TraitLeaf:
         self.compute = trait.compute
         self._matches = properties_matcher(trait.where)
         self._path = trait.of
+        self._read = number_of if trait.compute in OF_NUMBERS else scalar_of
         self._window = trait.window
+        self._always = self._window == Window()
         #: So many occurrences are remembered; none where what is computed needs less than that.
         self._kept = MOST_KEPT if self._window.moves else 1 if trait.compute in _OF_ONE else 0
         self._oldest = trait.compute == "first" and not self._window.moves
+        self._take = self._way()
+
+    def _way(self) -> Callable[[list[Any], Event, Any], bool]:
+        """How an event's value is taken in."""
+        if self._kept:
+            return self._take_occurrence
+        if self.compute in ("min", "max"):
+            return self._take_extreme
+        return _take_value if self.compute in OF_VALUES else _take_amount
 
     def empty(self) -> list[Any]:
         return []
 
     def fold(self, state: list[Any], event: Event) -> bool:
         """Folds an event in, in place; whether it counts."""
-        if not self._window.takes(event.occurred_at):
+        if not self._always and not self._window.takes(event.occurred_at):
             return False
-        value = self._asked(event)
-        if value is None or (self._matches is not None and not self._matches(event.properties)):
+        properties = event.properties
+        value = True if self._path is None else self._read(value_at(properties, self._path))
+        if value is None or (self._matches is not None and not self._matches(properties)):
             return False
-        if self._kept:
-            return insert(state, [event.occurred_at, event.position, value], self._kept, self._oldest)
-        if self.compute in ("min", "max"):
-            return self._extreme(state, [value, event.position])
-        if not state:
-            state[:] = [0, {}, ""] if self.compute in OF_VALUES else [0, 0, 0, 0]
-        if event.position <= state[0]:
-            return False
-        if self.compute in OF_VALUES:
-            return _count_value(state, element(value), event.position)
-        total = state[2:]
-        add(total, value)
-        state[:] = [event.position, state[1] + 1, *total]
-        return True
+        return self._take(state, event, value)
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         """What is remembered of somebody who did what both did."""
@@ -98,9 +98,9 @@ class TraitLeaf:
             counts = {key: count for key, count in counts.items() if not highest or rank(key) <= highest}
             kept, edge = bounded(counts)
             return [position, kept, edge or highest]
-        total = a[2:]
-        add_parts(total, b[2:])
-        return [position, a[1] + b[1], *total]
+        merged = [position, a[1] + b[1], *a[2:]]
+        add_parts(merged, *b[2:])
+        return merged
 
     def value(self, state: list[Any] | None, now: int) -> Any:
         """What it comes to at this log time (microseconds); `None` where there is no value."""
@@ -150,12 +150,11 @@ class TraitLeaf:
                 found += [last + day * DAY for day in edges if day > passed]
         return min(found, default=None)
 
-    def _asked(self, event: Event) -> Any:
-        """The value that the event has for this trait; `None` where it does not count."""
-        if self._path is None:
-            return True
-        value = value_at(event.properties, self._path)
-        return number_of(value) if self.compute in OF_NUMBERS else scalar_of(value)
+    def _take_occurrence(self, state: list[Any], event: Event, value: Any) -> bool:
+        return insert(state, [event.occurred_at, event.position, value], self._kept, self._oldest)
+
+    def _take_extreme(self, state: list[Any], event: Event, value: Any) -> bool:
+        return self._extreme(state, [value, event.position])
 
     def _extreme(self, state: list[Any], other: list[Any]) -> bool:
         sign = 1 if self.compute == "max" else -1
@@ -198,13 +197,27 @@ def sorted_values(counts: Iterable[str]) -> list[Any]:
     return [scalar_in(key) for key in sorted(counts)]
 
 
-def _count_value(state: list[Any], key: str, position: int) -> bool:
-    state[0] = position
-    counts, highest = state[1], state[2]
+def _take_value(state: list[Any], event: Event, value: Any) -> bool:
+    if not state:
+        state[:] = [0, {}, ""]
+    if event.position <= state[0]:
+        return False
+    state[0] = event.position
+    key, counts, highest = element(value), state[1], state[2]
     if highest and key not in counts and rank(key) > highest:
         return False
     counts[key] = counts.get(key, 0) + 1
-    kept, edge = bounded(counts)
-    if edge:
-        state[1], state[2] = kept, edge
+    if len(counts) > MOST_VALUES:
+        state[1], state[2] = bounded(counts)
+    return True
+
+
+def _take_amount(state: list[Any], event: Event, value: Any) -> bool:
+    if not state:
+        state[:] = [0, 0, 0, 0]
+    if event.position <= state[0]:
+        return False
+    state[0] = event.position
+    state[1] += 1
+    add(state, value)
     return True

@@ -44,13 +44,13 @@ def plainly(value: bool | float | str) -> bool | int | float | str:
 
 
 def add(total: list[int], value: float) -> None:
-    """Adds a value to a total `[high, low]`."""
-    add_parts(total, [0, micro(value)])
+    """Adds a value to a total, whose parts, high and low, are the last two of a list."""
+    add_parts(total, 0, micro(value))
 
 
-def add_parts(total: list[int], other: list[int]) -> None:
-    carry, total[1] = divmod(total[1] + other[1], _PART)
-    total[0] += other[0] + carry
+def add_parts(total: list[int], high: int, low: int) -> None:
+    carry, total[-1] = divmod(total[-1] + low, _PART)
+    total[-2] += high + carry
 
 
 def total_of(parts: list[int]) -> float:
