@@ -119,12 +119,14 @@ class Fold:
 
     def _take_in(self, row: Inbound, record: Record) -> None:
         """Whose record it is, what it says of them, what changes by it, and who is told of that: in this order."""
-        graph, profiles = self.state.graph, self.state.profiles
-        for identifier in record.identifiers:
-            holder = graph.get(node_id(identifier))
-            if holder is not None and profiles[holder].dues:
-                self.fire_of(profiles[holder], row.recorded_at)
-        profile, touched = self._owners.owner_of(row, record)
+        touched: Iterable[str] = ()
+        profile = self._owners.known(row, record)
+        if profile is not None:
+            if profile.dues:
+                self.fire_of(profile, row.recorded_at)
+        else:
+            self._fire_named(row, record)
+            profile, touched = self._owners.owner_of(row, record)
         if profile is None:
             return
         now, cause, occurred_at = row.recorded_at, row.position, min(record.occurred_at, row.recorded_at)
@@ -137,7 +139,9 @@ class Fold:
             listening, forwardings = compiled.listens_to(name), self.plan.forwardings.of(name)
         asked = listening or forwardings
         body = _body(record.body) if asked or record.traits_at else None
-        properties = dig(body, record.properties_at) | record.properties if asked else {}
+        properties = dig(body, record.properties_at) if asked else {}
+        if record.properties:
+            properties = properties | record.properties
         if listening:
             names += compiled.fold(profile.conditions, Event(name, occurred_at, cause, properties))
             data_changed = data_changed or name in self.telling.traits.events
@@ -165,6 +169,14 @@ class Fold:
             if forwarding.listens_to(happening):
                 self.telling.event(profile, forwarding, happening, now, cause)
         self.telling.traits.await_changes(profile, now)
+
+    def _fire_named(self, row: Inbound, record: Record) -> None:
+        """Fires what is due of everybody whom a record names: it may show several of them to be one."""
+        graph, profiles = self.state.graph, self.state.profiles
+        for identifier in record.identifiers:
+            holder = graph.get(node_id(identifier))
+            if holder is not None and profiles[holder].dues:
+                self.fire_of(profiles[holder], row.recorded_at)
 
     def pass_by(self, nodes: Sequence[str], recorded_at: int, position: int) -> bool:
         """Takes in a record that says nothing but whose it is, as `apply` would, where all of these nodes are one

@@ -73,6 +73,9 @@ def resolve(
     # Nearly every record: everything it names is known, and is one person's.
     if holders and holders[0] and holders.count(holders[0]) == len(holders):
         return Resolution(holders[0], (), (), refused)
+    # And of all others most: somebody not seen before, by one name.
+    if holders == [None] and not apart:
+        return Resolution(None, (), (usable[0],), refused)
     return _Decision(usable, holders, explicit, profiles, rules, position, apart).decide(refused)
 
 

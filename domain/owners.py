@@ -23,14 +23,17 @@ class Owners:
         self._changes = changes
         self._telling = telling
 
+    def known(self, row: Inbound, record: Record) -> Profile | None:
+        """Whose all is that a record names, as of nearly every record; `None` where that has yet to be found out."""
+        if not record.identifiers:
+            return None
+        return self.met(self._plan.rules.nodes(record.feed, record.identifiers, row.subject))
+
     def owner_of(self, row: Inbound, record: Record) -> tuple[Profile | None, Iterable[str]]:
-        """Whose record it is, `None` where it is nobody's, and the audiences to look at because identities have
-        changed."""
+        """Whose record it is where nobody is `known` by it, `None` where it is nobody's, and the audiences to look at
+        because identities have changed."""
         if not record.identifiers:
             return None, ()
-        met = self.met(self._plan.rules.nodes(record.feed, record.identifiers, row.subject))
-        if met is not None:
-            return met, ()
         leader: Identifier | None = None
         if row.subject is not None:
             leader = leader_of(record, row.subject, self._plan.rules)
@@ -73,8 +76,11 @@ class Owners:
         """Whose all of these nodes are already, `None` where that is nobody, or has yet to be looked at."""
         graph, gone = self._state.graph, self._state.gone
         holder = graph.get(nodes[0]) if nodes else None
-        if not holder or (len(nodes) > 1 and any(graph.get(node) != holder for node in nodes)):
+        if not holder:
             return None
+        for node in nodes:
+            if graph.get(node) != holder:
+                return None
         return None if gone and not gone.keys().isdisjoint(nodes) else self._state.profiles[holder]
 
     def _graph_at(self, position: int, record: Record) -> Mapping[str, str]:

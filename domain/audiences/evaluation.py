@@ -90,7 +90,8 @@ class CompiledAudiences:
         falls due, some of them more than once."""
         touched: list[str] = []
         for leaf, names in self._by_event.get(event.name, ()):
-            if remember(conditions, leaf, event):
+            state = conditions.get(leaf.id)
+            if leaf.fold(state, event) if state is not None else remember(conditions, leaf, event):
                 touched += names
         return touched
 
