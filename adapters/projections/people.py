@@ -35,8 +35,8 @@ def load_gone(connection: Connection, nodes: Collection[str]) -> dict[str, int]:
             return {}
         cursor.execute(
             "SELECT subject::text, gone_before FROM subject_key"
-            " WHERE subject = ANY(%b::text[]::uuid[]) AND gone_before IS NOT NULL",
-            (list(nodes),),
+            " WHERE subject = ANY(string_to_array(%b, ',')::uuid[]) AND gone_before IS NOT NULL",
+            (_text(nodes),),
         )
         return dict(cursor.fetchall())
 
@@ -54,8 +54,8 @@ def load_graph(connection: Connection, nodes: Collection[str]) -> dict[str, str]
         return {}
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT node::text, profile::text FROM identity WHERE node = ANY(%b::text[]::uuid[])",
-            (list(nodes),),
+            "SELECT node::text, profile::text FROM identity WHERE node = ANY(string_to_array(%b, ',')::uuid[])",
+            (_text(nodes),),
         )
         return dict(cursor.fetchall())
 
@@ -75,7 +75,8 @@ def _states(connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
         return {}
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT profile::text, state FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(ids),)
+            "SELECT profile::text, state FROM profile WHERE profile = ANY(string_to_array(%b, ',')::uuid[])",
+            (_text(ids),),
         )
         sealed = dict(cursor.fetchall())
         return keyring_of(connection).open_states(cursor, _PLACE, sealed) if sealed else {}
@@ -168,19 +169,25 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
     with driver_of(connection).cursor(binary=True) as cursor:
         # Whoever was erased may have begun anew since.
         for erasure in outcome.erased:
-            nodes = list(erasure.nodes)
-            cursor.execute("DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (nodes,))
-            cursor.execute("DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (nodes,))
-            theirs = "outbound WHERE profile = ANY(%b::text[]::uuid[])"
+            nodes = _text(erasure.nodes)
+            cursor.execute(
+                "DELETE FROM profile WHERE profile = ANY(string_to_array(%b, ',')::uuid[])", (nodes,)
+            )
+            cursor.execute(
+                "DELETE FROM identity WHERE node = ANY(string_to_array(%b, ',')::uuid[])", (nodes,)
+            )
+            theirs = "outbound WHERE profile = ANY(string_to_array(%b, ',')::uuid[])"
             cursor.execute(f"DELETE FROM answer WHERE outbound IN (SELECT id FROM {theirs})", (nodes,))  # noqa: S608
             cursor.execute(f"DELETE FROM {theirs}", (nodes,))  # noqa: S608
         if outcome.unlinked:
             cursor.execute(
-                "DELETE FROM identity WHERE node = ANY(%b::text[]::uuid[])", (list(outcome.unlinked),)
+                "DELETE FROM identity WHERE node = ANY(string_to_array(%b, ',')::uuid[])",
+                (_text(outcome.unlinked),),
             )
         if outcome.merged:
             cursor.execute(
-                "DELETE FROM profile WHERE profile = ANY(%b::text[]::uuid[])", (list(outcome.merged),)
+                "DELETE FROM profile WHERE profile = ANY(string_to_array(%b, ',')::uuid[])",
+                (_text(outcome.merged),),
             )
         changed = [state.profiles[profile] for profile in outcome.changed]
         if changed:
@@ -191,9 +198,9 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             links = sorted((node, _final(profile, outcome)) for node, profile in outcome.links.items())
             cursor.execute(
                 "INSERT INTO identity (node, profile)"
-                " SELECT * FROM unnest(%b::text[]::uuid[], %b::text[]::uuid[])"
+                " SELECT * FROM unnest(string_to_array(%b, ',')::uuid[], string_to_array(%b, ',')::uuid[])"
                 " ON CONFLICT (node) DO UPDATE SET profile = excluded.profile",
-                ([node for node, _ in links], [profile for _, profile in links]),
+                (_text(node for node, _ in links), _text(profile for _, profile in links)),
             )
     save_memberships(connection, outcome.memberships)
 
@@ -205,9 +212,9 @@ def save_profiles(connection: Connection, changed: Mapping[str, tuple[int | None
         sealed = keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
         cursor.execute(
             "INSERT INTO profile (profile, due, state)"
-            " SELECT * FROM unnest(%b::text[]::uuid[], %b::bigint[], %b::bytea[])"
+            " SELECT * FROM unnest(string_to_array(%b, ',')::uuid[], %b::bigint[], %b::bytea[])"
             " ON CONFLICT (profile) DO UPDATE SET due = excluded.due, state = excluded.state",
-            (list(sealed), [changed[profile][0] for profile in sealed], list(sealed.values())),
+            (_text(sealed), [changed[profile][0] for profile in sealed], list(sealed.values())),
         )
 
 
@@ -240,20 +247,24 @@ def save_memberships(connection: Connection, changes: Sequence[MembershipChange]
     left = [key for key, m in final.items() if m is None]
     with driver_of(connection).cursor(binary=True) as cursor:
         if left:
+            audiences, profiles = zip(*left, strict=True)
             cursor.execute(
-                "DELETE FROM membership m USING unnest(%b::text[], %b::text[]::uuid[]) AS gone(audience, profile)"
+                "DELETE FROM membership m"
+                " USING unnest(%b::text[], string_to_array(%b, ',')::uuid[]) AS gone(audience, profile)"
                 " WHERE m.audience = gone.audience AND m.profile = gone.profile",
-                _columns(left),
+                (list(audiences), _text(profiles)),
             )
         if entered:
+            audiences, profiles, positions, times = zip(*entered, strict=True)
             cursor.execute(
                 "INSERT INTO membership (audience, profile, position, entered_at)"
-                " SELECT * FROM unnest(%b::text[], %b::text[]::uuid[], %b::bigint[], %b::bigint[])"
+                " SELECT * FROM unnest(%b::text[], string_to_array(%b, ',')::uuid[], %b::bigint[], %b::bigint[])"
                 " ON CONFLICT (audience, profile) DO UPDATE"
                 " SET position = excluded.position, entered_at = excluded.entered_at",
-                _columns(entered),
+                (list(audiences), _text(profiles), list(positions), list(times)),
             )
 
 
-def _columns(rows: Iterable[tuple[object, ...]]) -> tuple[list[object], ...]:
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _text(ids: Iterable[str]) -> str:
+    """Ids as one text, in place of a list, which psycopg goes through several times."""
+    return ",".join(ids)
