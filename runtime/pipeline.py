@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.erasure import destroy_person, forget_deletions
 from adapters.keys.management import KeyManagementError
 from adapters.log.append import append
-from adapters.log.read import DERIVED_TOPICS, read_sources
+from adapters.log.read import DERIVED_TOPICS
 from adapters.projections.checkpoint import LostLeadError, move_checkpoint, read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.outbound import OUTCOME_TOPICS, apply_outbound
@@ -39,6 +39,7 @@ from runtime.definitions import Definitions, plan_of
 from runtime.effect import begin, begun, settle
 from runtime.failpoints import failpoint
 from runtime.look_anew import Backfill
+from runtime.reading import Reading
 from runtime.unmerge import unmerge
 
 CHECKPOINT: Final = "pipeline"
@@ -81,6 +82,7 @@ class Pipeline:
         #: Why records of the batch to come cannot be applied, by position.
         self._apart: dict[int, str] = {}
         self._rows = BATCH_ROWS
+        self._reading = Reading(engine)
 
     def turn(self, upto: int | None = None) -> int:
         """Takes in the next batch of the log, not above `upto`; how many rows that were, 0 at its end."""
@@ -114,7 +116,7 @@ class Pipeline:
                 # What comes in meanwhile is not read again with every batch.
                 rows, end = [self._held], self._held.position
             else:
-                rows, end = read_sources(connection, self.position, self._rows, upto)
+                rows, end = self._reading.rows(connection, (self.position, self._rows, upto))
             if not rows and end == self.position:
                 return 0
             plan: Plan | None = self._plan
@@ -132,6 +134,8 @@ class Pipeline:
             elif rows and rows[0].topic == UNMERGE:
                 position = self._unmerge(connection, self._plan, rows[0])
             else:
+                if len(rows) == BATCH_ROWS:
+                    self._reading.begin((end, BATCH_ROWS, upto))
                 position = self._take_in(connection, self._plan, rows, end)
             failpoint("pipeline.before_checkpoint")
             move_checkpoint(connection, CHECKPOINT, self.position, position)
@@ -252,6 +256,7 @@ class Pipeline:
                 own = range(appended[0].position, last + 1)
         for erasure in outcome.erased:
             destroy_person(connection, erasure, last)
+            self._reading.drop()
             failpoint("pipeline.erased")
         forget_deletions(connection, [row for row in taken if row.topic in OUTCOME_TOPICS])
         return own
