@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, text
 
 from adapters.keys.local import KEY_BYTES
@@ -182,7 +183,8 @@ def _heard(engine: Engine, goal: int, definitions: Definitions) -> Heard:
     with engine.connect() as connection:
         try:
             return plans_upto(connection, goal, definitions.change_of).heard
-        except IndexBehindError:
+        except (IndexBehindError, ValidationError):
+            # Definitions of which the index lacks some may not fit together.
             return EVERYTHING
 
 

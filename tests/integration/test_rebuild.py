@@ -21,6 +21,7 @@ from adapters.log.read import driver_of, read_head
 from adapters.projections.people import load_profiles, seal_profiles
 from adapters.projections.subjects import DEFINITIONS, index_subjects
 from benchmarks.load import calls
+from domain.configuration import Definition
 from domain.outbound import OUTCOME_VERSION
 from domain.records import Entry, derive_id, entry_of
 from domain.workspace import Workspace
@@ -107,12 +108,24 @@ def log(database: str, tmp_path: Path) -> Iterator[Log]:
     engine.dispose()
 
 
-def test_what_the_index_by_subject_lacks_is_found_in_the_log_itself(log: Log) -> None:
+@pytest.mark.parametrize("missed", [("buyers",), ()], ids=["an audience that a connection sends", "all"])
+def test_what_the_index_by_subject_lacks_is_found_in_the_log_itself(
+    log: Log, missed: tuple[str, ...]
+) -> None:
     with log.engine.begin() as connection:
         while index_subjects(connection):
             pass
-        # As if the index had missed whatever was declared.
-        connection.execute(text("DELETE FROM subject_position WHERE subject = :id"), {"id": DEFINITIONS})
+        connection.execute(
+            text(
+                "DELETE FROM subject_position p USING log_stream s WHERE p.subject = :definitions"
+                " AND s.position = p.position AND (:all OR s.stream_id = ANY(:missed))"
+            ),
+            {
+                "definitions": DEFINITIONS,
+                "all": not missed,
+                "missed": [Definition.create_id("audience", name) for name in missed],
+            },
+        )
     verified = verify_live(log.engine, log.task(), log.definitions, silent)
     assert [one.projection for one in verified.tables if not one.equal] == []
     assert verified.followed is None
