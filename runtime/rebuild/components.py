@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,14 +64,14 @@ class Shards:
         self.nodes = nodes
         self.labels = labels
         self.count = shards
-        self._dealt = dealt(labels, shards)
 
     def of(self, keys: Keys) -> NDArray[np.uint32]:
         """The shard of each key."""
-        by_themselves = dealt(_number(keys), self.count)
-        if not len(self.nodes):
-            return by_themselves
-        return np.where(self._known(keys), self._dealt[self._places(keys)], by_themselves)
+        return self.of_labelled(keys, self.labels_of(keys))
+
+    def of_labelled(self, keys: Keys, labels: Numbers) -> NDArray[np.uint32]:
+        """The shard of each key, whose labels are known already."""
+        return dealt(np.where(labels < 0, keys.astype(np.int64), labels), self.count)
 
     def of_label(self, label: int) -> int:
         """The shard of a component."""
@@ -81,14 +81,5 @@ class Shards:
         """The label of each key's component, -1 for what is no node."""
         if not len(self.nodes):
             return np.full(len(keys), -1, dtype=np.int64)
-        return np.where(self._known(keys), self.labels[self._places(keys)], np.int64(-1))
-
-    def _places(self, keys: Keys) -> Any:
-        return np.minimum(np.searchsorted(self.nodes, keys), len(self.nodes) - 1)
-
-    def _known(self, keys: Keys) -> Any:
-        return self.nodes[self._places(keys)] == keys
-
-
-def _number(keys: Keys) -> Numbers:
-    return keys.astype(np.int64)
+        places = np.minimum(np.searchsorted(self.nodes, keys), len(self.nodes) - 1)
+        return np.where(self.nodes[places] == keys, self.labels[places], np.int64(-1))

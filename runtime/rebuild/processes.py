@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import struct
@@ -121,6 +122,8 @@ _hands: tuple[Worker, _Shared] | None = None
 def _open(setting: Setting, parent: int) -> None:
     global _hands
     end_with_parent(parent)
+    # The command waits for its end, and taking apart what this process remembers takes up to a second.
+    atexit.register(os._exit, 0)
     gc.disable()
     _hands = Worker(setting), _Shared(setting.home)
 

@@ -82,7 +82,7 @@ class Store:
             keys=np.array(keys, dtype=np.uint64),
             lengths=np.array([len(state) for state in states], dtype=np.int64),
             clock=np.array(scan.clock, dtype=np.int64).reshape(-1, 2),
-            nodes=np.array(sorted(scan.nodes), dtype=np.uint64),
+            nodes=np.sort(np.fromiter(scan.nodes, np.uint64, len(scan.nodes))),
             edges=np.array(sorted(scan.edges), dtype=np.uint64).reshape(-1, 2),
             apart=np.array(scan.apart, dtype=np.int64),
             definitions=np.frombuffer(msgspec.msgpack.encode(scan.definitions), dtype=np.uint8),
@@ -101,7 +101,8 @@ class Store:
     def route(self, number: int, shards: Shards) -> None:
         """Puts the rows of one stretch into order of their shards."""
         scan = self.load_scan(number)
-        of = shards.of(scan["keys"])
+        labels = shards.labels_of(scan["keys"])
+        of = shards.of_labelled(scan["keys"], labels)
         order = np.argsort(of, kind="stable")
         ends = np.cumsum(scan["lengths"])
         starts = (ends - scan["lengths"])[order].tolist()
@@ -118,7 +119,7 @@ class Store:
         places = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64)
         index = np.empty(len(order), dtype=_INDEX)
         index["position"], index["recorded_at"] = scan["positions"][order], scan["times"][order]
-        index["label"], index["kind"] = shards.labels_of(scan["keys"])[order], scan["kinds"][order]
+        index["label"], index["kind"] = labels[order], scan["kinds"][order]
         index["end"] = np.cumsum(scan["lengths"][order])
         index["end"] -= np.concatenate(([0], index["end"]))[borders[of[order]]]
         self._put(f"{number:06d}.index", borders.tobytes() + places.tobytes() + index.tobytes())
