@@ -142,13 +142,11 @@ class CompiledAudiences:
 
     def merge(self, a: Conditions, b: Conditions) -> Conditions:
         """The state of somebody who did what both did. State of conditions no longer asked is dropped."""
-        merged: Conditions = {}
-        for id, leaf in self._leaves.items():
-            of_a, of_b = a.get(id), b.get(id)
-            if of_a is not None and of_b is not None:
-                merged[id] = leaf.merge(of_a, of_b)
-            elif of_a is not None or of_b is not None:
-                merged[id] = of_a if of_a is not None else of_b
+        leaves = self._leaves
+        merged = {id: state for id, state in a.items() if id in leaves}
+        for id, state in b.items():
+            if id in leaves:
+                merged[id] = leaves[id].merge(merged[id], state) if id in merged else state
         return merged
 
     def evaluate(self, audience: str, person: Person, now: int) -> Finding:
