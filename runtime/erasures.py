@@ -8,9 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from adapters.bus.streams import OUT
 from adapters.log.chain import read_chain_head
 from adapters.log.read import read_head, read_positions, read_topics
 from adapters.projections.checkpoint import read_checkpoint
+from adapters.projections.subjects import IndexBehindError, positions_of
 from domain.erasure import ERASED, REQUESTED, SubjectErased, decode_erased
 from domain.mendable import Mendable
 from domain.records import Row
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Rows that are read at once.
 _PAGE: Final = 1_000
+#: Rows of a person that are looked at.
+_MOST: Final = 20_000
 _UNASKED: Final = "the pipeline has not come to it"
 
 
@@ -96,11 +100,11 @@ def pending(engine: Engine, history: History, row: Row) -> list[str]:
 
 
 class _Standing(NamedTuple):
-    """Up to which position the relay and the lake's history have come, and whether the work queues were emptied since
-    the last erasure. `lake` is `None` where there is no history."""
+    """Up to which position the relay and the lake's history have come, and the work queues whose files were not removed
+    since the last erasure. `lake` is `None` where there is no history."""
 
     relay: int
-    cleared: bool
+    uncleared: list[str]
     lake: int | None
 
 
@@ -108,25 +112,43 @@ def _standing(connection: Connection, history: History) -> _Standing:
     count = connection.execute(text("SELECT erasures FROM log_head")).scalar_one()
     return _Standing(
         read_checkpoint(connection, RELAY),
-        read_checkpoint(connection, CLEARED) == count,
+        [name for name, checkpoint in CLEARED.items() if read_checkpoint(connection, checkpoint) != count],
         min((position for position in history.written().values() if position), default=None),
     )
 
 
 def _pending(connection: Connection, standing: _Standing, row: Row) -> list[str]:
-    unanswered = [
-        id for id, status in _statuses(connection, decode_erased(row.state)).items() if status == "pending"
-    ]
+    said = decode_erased(row.state)
+    unanswered = [id for id, status in _statuses(connection, said).items() if status == "pending"]
     waiting = []
     if standing.relay < row.position:
         waiting.append("NATS: the relay has not come to it")
-    elif not standing.cleared:
-        waiting.append("NATS: something waits in a work queue")
+    else:
+        waiting += [
+            f"NATS: something waits in {name}"
+            for name in standing.uncleared
+            if name != OUT or _was_told_of(connection, said, row.position)
+        ]
     if standing.lake is not None and standing.lake < row.position:
         waiting.append("lake: the history has not come to it")
     if unanswered:
         waiting.append(f"destinations: {len(unanswered)} have not answered")
     return waiting
+
+
+def _was_told_of(connection: Connection, said: SubjectErased, before: int) -> bool:
+    """Whether a connection was ever to tell of the person: of others nothing has been in the queue that goes out."""
+    if said.asked or said.unable:
+        return True
+    try:
+        positions = positions_of(connection, said.nodes, before=before, limit=_MOST)
+    except IndexBehindError:
+        return True
+    return len(positions) == _MOST or any(
+        one.topic == "outbound.requested"
+        for start in range(0, len(positions), _PAGE)
+        for one in read_positions(connection, positions[start : start + _PAGE])
+    )
 
 
 def _destroyed(connection: Connection, said: SubjectErased, position: int) -> int:

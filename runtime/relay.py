@@ -35,8 +35,8 @@ from runtime.loop_telling import tell_loops
 from runtime.signals import stop_on_signals
 
 CHECKPOINT: Final = "relay"
-#: Up to which count of erasures the work queues' files were removed.
-CLEARED: Final = "work queues cleared"
+#: Work queue → the checkpoint that says up to which count of erasures its files were removed.
+CLEARED: Final = {name: f"cleared {name}" for name in (IN, OUT)}
 _NEVER: Final = -1
 BATCH_ROWS: Final = 1_000
 IDLE_WAIT_S: Final = 1.0
@@ -132,13 +132,13 @@ def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
 
 def _go_on(engine: Engine, before: int, position: int, *, refused: bool) -> tuple[list[Row], list[Message]]:
     """In one transaction, moves the checkpoint to what was published since and reads what comes next: rows, and the
-    head of the chain among them. `refused` says that what was published had rows that may have come by a work queue,
-    though they were somebody's who is erased."""
+    head of the chain among them. `refused` says that what was published had rows that may have come by NATS, though
+    they were somebody's who is erased."""
     with engine.begin() as connection:
         if position > before:
             move_checkpoint(connection, CHECKPOINT, before, position)
         if refused:
-            put_checkpoint(connection, CLEARED, _NEVER)
+            put_checkpoint(connection, CLEARED[IN], _NEVER)
         rows = _read(connection, position)
         return rows, _head_messages(connection, position, rows) if rows else []
 
@@ -251,14 +251,14 @@ async def _forget(js: JetStreamContext, rows: list[Row]) -> None:
 
 
 async def _clear(engine: Engine, js: JetStreamContext) -> None:
-    """After keys were destroyed, the work queues' files go as soon as nothing waits in them."""
+    """After keys were destroyed, a work queue's files go as soon as nothing waits in it."""
     with engine.connect() as connection:
         erasures = connection.execute(text("SELECT erasures FROM log_head")).scalar_one()
-        cleared = read_checkpoint(connection, CLEARED)
-    if cleared == erasures or not all([await sweep_queue(js, name) for name in (IN, OUT)]):
-        return
-    with engine.begin() as connection:
-        move_checkpoint(connection, CLEARED, cleared, erasures)
+        cleared = {name: read_checkpoint(connection, CLEARED[name]) for name in CLEARED}
+    for name, before in cleared.items():
+        if before != erasures and await sweep_queue(js, name):
+            with engine.begin() as connection:
+                move_checkpoint(connection, CLEARED[name], before, erasures)
 
 
 async def _sweep(engine: Engine, js: JetStreamContext, position: int) -> None:
