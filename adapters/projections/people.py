@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -229,6 +229,18 @@ def _final(profile: str, outcome: Outcome) -> str:
     while profile in outcome.merged:
         profile = outcome.merged[profile]
     return profile
+
+
+def member_pages(connection: Connection, audience: str, size: int) -> Iterator[list[tuple[str, int, int]]]:
+    """As `load_members`, in order of the profile and so many at a time: profile, position, log time."""
+    with driver_of(connection).cursor("members") as cursor:
+        cursor.execute(
+            "SELECT profile::text, position, entered_at FROM membership WHERE audience = %b ORDER BY profile",
+            (audience,),
+            binary=True,
+        )
+        while page := cursor.fetchmany(size):
+            yield page
 
 
 def load_members(connection: Connection, audience: str) -> dict[str, tuple[int, int]]:

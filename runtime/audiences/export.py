@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection
 
-from adapters.projections.people import load_members, load_profiles
+from adapters.projections.people import load_profiles, member_pages
 from domain.mendable import Mendable
 from domain.profiles import Profile
 from runtime.audiences.membership_log import members_at
 from runtime.times import written
 
 PAGE: Final = 2_000
+#: A profile, and where and when (log time in microseconds) it entered.
+Member = tuple[str, int, int]
 #: What a spreadsheet would take for a formula (OWASP, "CSV Injection").
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -54,26 +56,31 @@ def export_members(
 ) -> int:
     """Writes profile, entry and fields of each member, now or as of a position; how many there were.
 
-    Fields are as they are now, also where the members are those of another time.
+    Fields are as they are now, also where the members are those of another time. Memory does not grow with the members
+    of now; of those of a position all are remembered.
     """
-    since = (
-        load_members(connection, audience) if position is None else members_at(connection, audience, position)
-    )
-    rows = _rows(connection, since, fields)
+    if position is None:
+        pages = member_pages(connection, audience, PAGE)
+    else:
+        pages = _pages(members_at(connection, audience, position))
+    rows = _rows(connection, pages, fields)
     names = ["profile", "entered_at", "position", *fields]
     return _WRITERS[form](file, names, rows)
 
 
-def _rows(
-    connection: Connection, since: Mapping[str, tuple[int, int]], fields: Mapping[str, str]
-) -> Iterator[list[dict[str, Any]]]:
+def _pages(since: Mapping[str, tuple[int, int]]) -> Iterator[list[Member]]:
     ids = sorted(since)
     for start in range(0, len(ids), PAGE):
-        page = ids[start : start + PAGE]
-        profiles = load_profiles(connection, page) if fields else {}
+        yield [(id, *since[id]) for id in ids[start : start + PAGE]]
+
+
+def _rows(
+    connection: Connection, pages: Iterable[list[Member]], fields: Mapping[str, str]
+) -> Iterator[list[dict[str, Any]]]:
+    for page in pages:
+        profiles = load_profiles(connection, [profile for profile, _, _ in page]) if fields else {}
         rows = []
-        for profile in page:
-            position, at = since[profile]
+        for profile, position, at in page:
             row: dict[str, Any] = {"profile": profile, "entered_at": written(at), "position": position}
             for name, source in fields.items():
                 row[name] = _value(profiles.get(profile), source)
