@@ -9,18 +9,11 @@ Both have the start of the interpreter in them, about a second, so even `--quick
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
-import psutil
 import yaml
 from sqlalchemy import Engine
 
@@ -28,6 +21,7 @@ from adapters.database import open_database
 from adapters.keys.local import new_master, parse_masters
 from adapters.log.append import append
 from adapters.log.read import read_head
+from benchmarks.command import Run, run_command
 from benchmarks.database import new_database
 from benchmarks.report import Figure, arguments, conclude
 from domain.records import Entry, Identifier, Record, entry_of
@@ -40,7 +34,7 @@ _BATCH: Final = 5_000
 _EVENTS_EACH: Final = 20
 #: So much shorter are the logs of the figures that have no goal and need not be as exact.
 _TENTH: Final = 10
-#: Between two looks at the memory. A look takes 12 ms of a processor, and two jobs need all of two.
+#: Between two looks at the memory.
 _PAUSE_S: Final = 0.5
 #: A quarter of the events.
 _HEARD: Final = ("App Installed", "Push Sent", "Push Opened", "Order Completed")
@@ -55,14 +49,6 @@ def main() -> None:
         figures = rebuild_figures(server.url, events)
     notes = f"{events:,} events of {events // _EVENTS_EACH:,} persons; {events // _TENTH:,} for ten audiences"
     conclude("Rebuilding", figures, asked, [notes])
-
-
-class Run(NamedTuple):
-    """One rebuild: seconds by the clock, of processor, and the most memory of all its processes in MB."""
-
-    wall: float
-    processor: float
-    memory: float
 
 
 def rebuild_figures(server: str, whole: int) -> list[Figure]:
@@ -140,47 +126,9 @@ def _entry(number: int, persons: int) -> Entry:
 
 
 def _run(url: str, keys: str, goal: int, jobs: int) -> Run:
-    """`roundtrip rebuild` as a user runs it, watched from outside."""
     with tempfile.TemporaryDirectory() as home:
-        environment = os.environ | {
-            "ROUNDTRIP_HOME": home,
-            "ROUNDTRIP_DATABASE_URL": url,
-            "ROUNDTRIP_NATS_URL": "nats://127.0.0.1:4222",
-            "ROUNDTRIP_MASTER_KEY": keys,
-        }
-        command = [sys.executable, "-m", "runtime.cli", "rebuild", "--as-of", str(goal), "--jobs", str(jobs)]
-        began = time.perf_counter()
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        ended = Event()
-        with ThreadPoolExecutor(1) as watcher:
-            memory = watcher.submit(_most_memory, process.pid, ended)
-            try:
-                _, status, used = os.wait4(process.pid, 0)
-                wall = time.perf_counter() - began
-            finally:
-                ended.set()
-    if status:
-        raise SystemExit(f"{' '.join(command[2:])} ended with status {status}")
-    return Run(wall, used.ru_utime + used.ru_stime, memory.result())
-
-
-def _most_memory(id: int, ended: Event) -> float:
-    most = 0.0
-    while not ended.wait(_PAUSE_S):
-        most = max(most, _memory(id))
-    return most
-
-
-def _memory(id: int) -> float:
-    """What a process and all below it hold, in MB; what they share is counted once."""
-    total = 0
-    try:
-        root = psutil.Process(id)
-        for process in (root, *root.children(recursive=True)):
-            total += process.memory_full_info().pss
-    except psutil.NoSuchProcess:
-        return 0.0
-    return total / 1e6
+        words = ["rebuild", "--as-of", str(goal), "--jobs", str(jobs)]
+        return run_command(Path(home), url, keys, *words, pause=_PAUSE_S)
 
 
 if __name__ == "__main__":
