@@ -1,13 +1,14 @@
-"""A process of its own looks at the next people while the former are written: two processors are at work then.
+"""Processes of their own look at the next people, each at a part of them, while the former are written.
 
-It begins anew wherever it is asked for others than the next, as after a transaction that failed. Where it ends by
+They begin anew wherever they are asked for others than the next, as after a transaction that failed. Where one ends by
 itself, or where there are few people, the caller's process looks at them.
 """
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,19 +22,19 @@ from adapters.projections.definitions import load_workspace
 from runtime.child_process import end_with_parent, nothing_to_import
 from runtime.collector import spare_the_collector
 from runtime.definitions import plan_of
-from runtime.look_anew import Change, Look, Looked
+from runtime.look_anew import PARTS, Change, Look, Looked, Part
 
 if TYPE_CHECKING:
     from adapters.history.tables import History
 
-#: With fewer people than these it takes longer to start the process.
+#: With fewer people than these it takes longer to start the processes.
 WORTH_IT: Final = 50_000
 
 log = structlog.get_logger("pipeline")
 
 
 class Place(NamedTuple):
-    """Where the process finds what it reads."""
+    """Where the processes find what they read."""
 
     url: str
     keys: KeyManagement
@@ -47,40 +48,45 @@ class Ahead:
         self._place = place
         self._worth_it = worth_it
         self._change: Change | None = None
-        self._pool: ProcessPoolExecutor | None = None
-        self._next: tuple[int, Future[Looked | None]] | None = None
+        self._pools: dict[Part, ProcessPoolExecutor] = {}
+        self._next: dict[Part, tuple[int, Future[Looked]]] = {}
 
-    def at(self, connection: Connection, look: Look, change: Change, after: int) -> Looked | None:
-        """As `Look.at`."""
+    def at(self, connection: Connection, look: Look, change: Change, left: Mapping[Part, int]) -> Looked:
+        """As `Look.at`, of any of the parts."""
         if change != self._change:
             self.close()
             self._change = change
             if _as_many(connection, self._worth_it):
-                self._pool = _start(self._place, change)
-        if self._pool is not None:
+                self._pools = {part: _start(self._place, change, part) for part in PARTS}
+        if self._pools:
             try:
-                return self._taken(self._pool, after)
+                return self._taken(left)
             except BrokenProcessPool:
-                log.warning("the process that looked at people has ended; this one goes on")
+                log.warning("a process that looked at people has ended; this one goes on")
                 self._stop()
-        return look.at(connection, after)
+        return look.at(connection, left)
 
-    def _taken(self, pool: ProcessPoolExecutor, after: int) -> Looked | None:
-        if self._next is None or self._next[0] != after:
-            self._next = after, _submitted(pool, after)
-        looked = self._next[1].result()
-        self._next = None if looked is None else (looked.last, _submitted(pool, looked.last))
+    def _taken(self, left: Mapping[Part, int]) -> Looked:
+        """Of the part of which it is there first."""
+        for part, after in left.items():
+            if part not in self._next or self._next[part][0] != after:
+                self._next[part] = after, _submitted(self._pools[part], part, after)
+        done, _ = wait([self._next[part][1] for part in left], return_when=FIRST_COMPLETED)
+        part = next(part for part in left if self._next[part][1] in done)
+        looked = self._next.pop(part)[1].result()
+        if looked.last < part.last:
+            self._next[part] = looked.last, _submitted(self._pools[part], part, looked.last)
         return looked
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the processes."""
         self._stop()
         self._change = None
 
     def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._next = None
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._pools, self._next = {}, {}
 
 
 def _as_many(connection: Connection, people: int) -> bool:
@@ -91,42 +97,42 @@ def _as_many(connection: Connection, people: int) -> bool:
     return int(found.scalar_one()) >= people
 
 
-def _start(place: Place, change: Change) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), _open, (place, change, os.getpid()))
+def _start(place: Place, change: Change, part: Part) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), _open, (place, change, part, os.getpid()))
 
 
-def _submitted(pool: ProcessPoolExecutor, after: int) -> Future[Looked | None]:
+def _submitted(pool: ProcessPoolExecutor, part: Part, after: int) -> Future[Looked]:
     with nothing_to_import():
-        return pool.submit(_look_at, after)
+        return pool.submit(_look_at, part, after)
 
 
 class _Hands:
-    """What the process works with, from its first task on."""
+    """What such a process works with, from its first task on."""
 
-    def __init__(self, place: Place, change: Change) -> None:
-        # Every part imports this module, and only this process needs the lake.
+    def __init__(self, place: Place, change: Change, part: Part) -> None:
+        # Every part of the system imports this module, and only these processes need the lake.
         from runtime.backfill import LakeBackfill
 
         self._engine = open_database(place.url, application="pipeline, ahead", keys=place.keys, pool_size=1)
         with self._engine.connect() as connection:
             plan = plan_of(load_workspace(connection))
-        self._look = Look(plan, change, LakeBackfill(place.history))
+        self._look = Look(plan, change, LakeBackfill(place.history, part.between))
 
-    def at(self, after: int) -> Looked | None:
+    def at(self, part: Part, after: int) -> Looked:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            return self._look.at(connection, after)
+            return self._look.at(connection, {part: after})
 
 
 _hands: _Hands | None = None
 
 
-def _open(place: Place, change: Change, parent: int) -> None:
+def _open(place: Place, change: Change, part: Part, parent: int) -> None:
     global _hands
     end_with_parent(parent)
     spare_the_collector()
-    _hands = _Hands(place, change)
+    _hands = _Hands(place, change, part)
 
 
-def _look_at(after: int) -> Looked | None:
+def _look_at(part: Part, after: int) -> Looked:
     assert _hands is not None
-    return _hands.at(after)
+    return _hands.at(part, after)

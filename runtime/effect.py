@@ -1,8 +1,8 @@
 """A changed workspace takes effect: at one position, and in batches that are a transaction each.
 
 The pipeline stays where it is until it is done, while records go on coming in. A crash anywhere goes on with the batch
-that was not saved. How far it has come is in checkpoints: what is being settled, how far the history was folded, and by
-the upper bits of their ids which people were looked at.
+that was not saved. How far it has come is in checkpoints: what is being settled, how far the history was folded, and of
+each part of the people by the upper bits of their ids who were looked at.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from domain.records import Entry, Row, dig, node_id, record_of
 from domain.state import Outcome, Plan, State
 from runtime.ahead import Ahead
 from runtime.identity_rules import rules_until
-from runtime.look_anew import Backfill, Change, LakeLostError, Look, leaves_in_bulk
+from runtime.look_anew import PARTS, Backfill, Change, LakeLostError, Look, Part, leaves_in_bulk
 
 #: Where a workspace last took effect.
 SETTLED: Final = "settled"
 SETTLING: Final = "settling"
 _HISTORY: Final = "settling.history"
-_PEOPLE: Final = "settling.people"
+_PEOPLE: Final = {part: f"settling.people.{number}" for number, part in enumerate(PARTS)}
 #: Up to which position the lake tells what happened; 0 where the log tells all of it.
 _LAKE: Final = "settling.lake"
 #: Records of the history in one transaction.
@@ -71,8 +71,7 @@ def begin(connection: Connection, row: Row, change_of: Callable[[Row], Definitio
     apply_definitions(connection, changes)
     put_checkpoint(connection, SETTLING, row.position)
     put_checkpoint(connection, _HISTORY, 0)
-    put_checkpoint(connection, _PEOPLE, -1)
-    drop_checkpoints(connection, (_LAKE,))
+    drop_checkpoints(connection, (_LAKE, *_PEOPLE.values()))
     log.info("a workspace takes effect", position=row.position, definitions=len(changes))
 
 
@@ -109,7 +108,7 @@ def settle(
     if backfill:
         backfill.close()
     put_checkpoint(connection, SETTLED, row.position)
-    drop_checkpoints(connection, (SETTLING, _HISTORY, _PEOPLE, _LAKE))
+    drop_checkpoints(connection, (SETTLING, _HISTORY, _LAKE, *_PEOPLE.values()))
     log.info("the workspace is in effect", position=row.position)
     return True
 
@@ -158,21 +157,28 @@ def _look_at_people(
     """Looks at the next people anew; whether anything is left to do."""
     # Of a very long history the lake's first answer may take minutes, in which nobody waits for this transaction.
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    after = read_checkpoint(connection, _PEOPLE)
+    left = _people_left(connection)
+    if not left:
+        return False
     look = Look(plan, change, backfill)
     try:
-        looked = ahead.at(connection, look, change, after) if ahead else look.at(connection, after)
+        looked = ahead.at(connection, look, change, left) if ahead else look.at(connection, left)
     except LakeLostError:
         # From the log then, from its beginning: what conditions have already does no harm.
         put_checkpoint(connection, _LAKE, 0)
         put_checkpoint(connection, _HISTORY, 0)
         return True
-    if looked is None:
-        return False
     if looked.changed:
         save_profiles(connection, looked.changed)
     save_memberships(connection, looked.memberships)
     if looked.entries:
         follow(connection, looked.entries)
-    put_checkpoint(connection, _PEOPLE, looked.last)
+    put_checkpoint(connection, _PEOPLE[looked.part], looked.last)
     return True
+
+
+def _people_left(connection: Connection) -> dict[Part, int]:
+    """The parts whose people have not all been looked at, and of each up to which upper bits they have."""
+    found = {part: find_checkpoint(connection, name) for part, name in _PEOPLE.items()}
+    reached = {part: part.first - 1 if last is None else last for part, last in found.items()}
+    return {part: last for part, last in reached.items() if last < part.last}

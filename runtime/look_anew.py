@@ -1,4 +1,5 @@
-"""What becomes of people as a workspace takes effect: they are looked at in order of their ids, so many at a time.
+"""What becomes of people as a workspace takes effect: they are looked at in order of their ids, so many at a time, in
+parts that do not go by one another.
 
 Nothing is written here, so that it can be done for the next ones while the former are written (`runtime/ahead.py`).
 """
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from adapters.projections.people import states_from
+from adapters.projections.people import seal_states, states_between
 from domain.audiences.evaluation import OwnLeaf
 from domain.fold import Fold
 from domain.profiles import Profile, decode_profile, encode_profile
@@ -24,6 +25,22 @@ from domain.traits.leaf import TraitLeaf
 BATCH: Final = 2_000
 #: An id without those of its 128 bits that a checkpoint has no room for.
 _SHIFT: Final = 65
+
+
+class Part(NamedTuple):
+    """People by the upper bits of their ids, from the first to the last."""
+
+    first: int
+    last: int
+
+    @property
+    def between(self) -> tuple[UUID, UUID]:
+        """The least and the greatest id."""
+        return UUID(int=self.first << _SHIFT), UUID(int=((self.last + 1) << _SHIFT) - 1)
+
+
+#: As many as processors are wanted for: all of the ids, which are hashes, in halves.
+PARTS: Final = (Part(0, (1 << 62) - 1), Part(1 << 62, (1 << 63) - 1))
 
 
 class Backfill(Protocol):
@@ -55,10 +72,10 @@ class Change(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What becomes of the people between two ids, of which only the upper bits are told: `after` the one, up to the
-    other. `changed` has for each profile to write when something falls due, and its encoded state."""
+    """What becomes of the next people of a part, up to those with `last` as the upper bits of their ids. `changed` has
+    for each profile to write when something falls due, and its sealed state."""
 
-    after: int
+    part: Part
     last: int
     changed: Mapping[str, tuple[int | None, bytes]]
     memberships: Sequence[MembershipChange]
@@ -75,12 +92,13 @@ class Look:
         self._backfill = backfill if self._leaves and change.reach else None
         self._reach = change.reach
 
-    def at(self, connection: Connection, after: int) -> Looked | None:
-        """What becomes of the next people, `None` where there are none. Raises `LakeLostError`."""
-        least = (after + 1) << _SHIFT
-        before = states_from(connection, UUID(int=least), BATCH) if least >> 128 == 0 else {}
+    def at(self, connection: Connection, left: Mapping[Part, int]) -> Looked:
+        """What becomes of the next people of the first part that is left; of each those up to some upper bits have been
+        looked at. Raises `LakeLostError`."""
+        part, after = next(iter(left.items()))
+        before = states_between(connection, *part._replace(first=after + 1).between, BATCH)
         if not before:
-            return None
+            return Looked(part, part.last, {}, (), ())
         profiles = {id: decode_profile(encoded) for id, encoded in before.items()}
         if self._backfill and not self._backfill.fold(connection, self._leaves, self._reach, profiles):
             raise LakeLostError
@@ -89,9 +107,11 @@ class Look:
             fold.settle(profile, self._settling)
         outcome = fold.outcome()
         states = {id: encode_profile(profile) for id, profile in profiles.items()}
-        changed = {id: (profiles[id].due, states[id]) for id in before if states[id] != before[id]}
+        # Sealed here, where the keys are at hand already.
+        sealed = seal_states(connection, {id: state for id, state in states.items() if state != before[id]})
+        changed = {id: (profiles[id].due, state) for id, state in sealed.items()}
         last = UUID(max(before)).int >> _SHIFT
-        return Looked(after, last, changed, outcome.memberships, outcome.entries)
+        return Looked(part, last, changed, outcome.memberships, outcome.entries)
 
 
 def leaves_in_bulk(plan: Plan, changed: Iterable[tuple[str, str]]) -> list[OwnLeaf]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import duckdb
 import pyarrow as pa
@@ -90,14 +91,23 @@ def _path(address: str) -> str | None:
     return unquote(parts.path) if parts.scheme == "file" else None
 
 
-def offer_people(connection: duckdb.DuckDBPyConnection, database: Connection) -> int:
-    """Makes the relations `identity` and `person` from the identity projection, with people numbered in order; how many
-    there are."""
+#: Of the ids of people, the least and the greatest.
+EVERYBODY: Final = UUID(int=0), UUID(int=2**128 - 1)
+
+
+def offer_people(
+    connection: duckdb.DuckDBPyConnection, database: Connection, between: tuple[UUID, UUID] = EVERYBODY
+) -> int:
+    """Makes the relations `identity` and `person` from the identity projection, with people numbered in order, of those
+    from one id to another; how many there are."""
     sink = pa.BufferOutputStream()
     sink.write(b"node,profile\n")
     with (
         driver_of(database).cursor() as cursor,
-        cursor.copy("COPY (SELECT node, profile FROM identity) TO STDOUT (FORMAT csv)") as copy,
+        cursor.copy(
+            "COPY (SELECT node, profile FROM identity WHERE profile BETWEEN %s AND %s) TO STDOUT (FORMAT csv)",
+            between,
+        ) as copy,
     ):
         for chunk in copy:
             sink.write(chunk)

@@ -126,12 +126,13 @@ def profiles_from(connection: Connection, least: UUID, limit: int) -> list[str]:
         return [profile for (profile,) in cursor]
 
 
-def states_from(connection: Connection, least: UUID, limit: int) -> dict[str, bytes]:
-    """Profile id → its encoded state, of the first profiles from this one on, in order."""
+def states_between(connection: Connection, least: UUID, greatest: UUID, limit: int) -> dict[str, bytes]:
+    """Profile id → its encoded state, of the first profiles from one on up to another, in order."""
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
-            "SELECT profile::text, state FROM profile p WHERE p.profile >= %b ORDER BY p.profile LIMIT %b",
-            (least, limit),
+            "SELECT profile::text, state FROM profile p WHERE p.profile BETWEEN %b AND %b"
+            " ORDER BY p.profile LIMIT %b",
+            (least, greatest, limit),
         )
         return keyring_of(connection).open_states(cursor, _PLACE, dict(cursor.fetchall()))
 
@@ -191,9 +192,8 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
             )
         changed = [state.profiles[profile] for profile in outcome.changed]
         if changed:
-            save_profiles(
-                connection, {profile.id: (profile.due, encode_profile(profile)) for profile in changed}
-            )
+            sealed = seal_profiles(connection, changed)
+            save_profiles(connection, {profile.id: (profile.due, sealed[profile.id]) for profile in changed})
         if outcome.links:
             links = sorted((node, _final(profile, outcome)) for node, profile in outcome.links.items())
             cursor.execute(
@@ -206,21 +206,23 @@ def save(connection: Connection, state: State, outcome: Outcome) -> None:
 
 
 def save_profiles(connection: Connection, changed: Mapping[str, tuple[int | None, bytes]]) -> None:
-    """Writes profiles by their ids: when something falls due, and the encoded state."""
+    """Writes profiles by their ids: when something falls due, and the sealed state."""
     with driver_of(connection).cursor(binary=True) as cursor:
-        states = {profile: state for profile, (_, state) in changed.items()}
-        sealed = keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
         cursor.execute(
             "INSERT INTO profile (profile, due, state)"
             " SELECT * FROM unnest(string_to_array(%b, ',')::uuid[], %b::bigint[], %b::bytea[])"
             " ON CONFLICT (profile) DO UPDATE SET due = excluded.due, state = excluded.state",
-            (_text(sealed), [changed[profile][0] for profile in sealed], list(sealed.values())),
+            (_text(changed), [due for due, _ in changed.values()], [state for _, state in changed.values()]),
         )
 
 
 def seal_profiles(connection: Connection, profiles: Iterable[Profile]) -> dict[str, bytes]:
     """The profiles' states as their table has them, by the profile's id."""
-    states = {profile.id: encode_profile(profile) for profile in profiles}
+    return seal_states(connection, {profile.id: encode_profile(profile) for profile in profiles})
+
+
+def seal_states(connection: Connection, states: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Encoded profiles as their table has them, by the profile's id."""
     with driver_of(connection).cursor(binary=True) as cursor:
         return keyring_of(connection).seal_states(cursor, _PLACE, states, same=True)
 

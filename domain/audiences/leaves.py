@@ -1,6 +1,5 @@
-"""Counts, sums, first and last occurrences: each a mergeable fold with bounded state.
-
-Of events with these `names` it asks for the properties under these `paths`."""
+"""Counts, sums, first and last occurrences: each a mergeable fold with bounded state, a list of the occurrences that
+are `kept` of events with these `names`."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from domain.audiences.occurrences import (
     REASONS,
     Event,
     Finding,
+    Kept,
     Occurrence,
     insert,
     meaning_id,
@@ -38,7 +38,6 @@ class CountLeaf:
         self.condition = condition
         self.id = meaning_id("count", condition)
         self.names = (condition.event,)
-        self.paths = frozenset(condition.where)
         self._matches = properties_matcher(condition.where)
         self._window = condition.window
         self._least, self._most = condition.bounds
@@ -50,6 +49,7 @@ class CountLeaf:
         # What is longer ago than so much becomes more with time, and the oldest are there first.
         self._oldest = self._window.before is not None and not sliding
         self._sliding = sliding
+        self.kept = (Kept(self._limit, self._oldest),)
 
     def empty(self) -> list[Occurrence]:
         return []
@@ -97,7 +97,7 @@ class SumLeaf:
         self.condition = condition
         self.id = meaning_id("sum", condition)
         self.names = (condition.event,)
-        self.paths = frozenset((*condition.where, condition.sum))
+        self.kept = (Kept(MOST_COUNTED, False, (condition.sum,), lambda values: micro(values[0])),)
         self._matches = properties_matcher(condition.where)
         self._path = condition.sum
         self._window = condition.window
@@ -137,9 +137,17 @@ class FirstOrLastLeaf:
         self.names = (condition.event,)
         self._matches = properties_matcher(condition.where)
         which, occasion = condition.occasion
-        self.paths = frozenset((*condition.where, *occasion.where))
         self._oldest = which == "first"
-        self._meets = properties_matcher(occasion.where)
+        self._meets = meets = properties_matcher(occasion.where)
+        paths = tuple(occasion.where)
+        self.kept = (
+            Kept(
+                1,
+                self._oldest,
+                paths,
+                lambda values: meets is None or meets(dict(zip(paths, values, strict=True))),
+            ),
+        )
         self._window = occasion.window
 
     def empty(self) -> list[Occurrence]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -39,6 +39,16 @@ class Finding(NamedTuple):
 
 #: What comes of nothing that happened.
 NOT_FOUND: Final = Finding(False, None, ())
+
+
+class Kept(NamedTuple):
+    """One of the lists that a state is of: the newest `limit` occurrences, or the oldest. Beside time and position
+    stands what is `made` of the values under these `paths`; nothing where it is `None`."""
+
+    limit: int
+    oldest: bool = False
+    paths: tuple[str, ...] = ()
+    made: Callable[[Sequence[Any]], Any] | None = None
 
 
 class Memory(Protocol):

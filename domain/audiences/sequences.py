@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Values
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from domain.audiences.occurrences import (
     REASONS,
     Event,
     Finding,
+    Kept,
     Occurrence,
     insert,
     meaning_id,
@@ -36,13 +38,7 @@ class SequenceLeaf:
         self.id = meaning_id("sequence", condition)
         self.names = tuple(dict.fromkeys((condition.event, *(a.event for a in condition.answers))))
         answers = condition.answers
-        self.paths = frozenset(
-            (
-                *condition.where,
-                *(path for a in answers for path in a.where),
-                *(a.same for a in answers if a.same is not None),
-            )
-        )
+        self.kept = (_kept_first([a.same for a in answers]), *(_kept_answer(a.same) for a in answers))
         self._first = condition.event
         self._within = condition.within
         self._none = condition.then is None
@@ -101,14 +97,34 @@ class SequenceLeaf:
         """The position of an answer to a first event."""
         for index, (name, same, wait) in enumerate(self._answers, 1):
             key = first[2][index - 1]
+            if same is not None and key is None:
+                continue
             for at, position, theirs in state[index]:
+                # Nearly all answers are to others.
+                if same is not None and theirs != key:
+                    continue
                 if at < first[0] or (wait is not None and at > first[0] + wait):
                     continue
                 if name == self._first and position == first[1]:
                     continue
-                if same is None or (key is not None and theirs == key):
-                    return int(position)
+                return int(position)
         return None
+
+
+def _kept_first(compared: list[str | None]) -> Kept:
+    paths = tuple(path for path in compared if path is not None)
+
+    def keys(values: Values[Any]) -> list[Any]:
+        told = iter(values)
+        return [None if path is None else _key_of(next(told)) for path in compared]
+
+    return Kept(SEQUENCE_LIMIT, False, paths, keys)
+
+
+def _kept_answer(compared: str | None) -> Kept:
+    if compared is None:
+        return Kept(SEQUENCE_LIMIT, False, (), lambda values: None)
+    return Kept(SEQUENCE_LIMIT, False, (compared,), lambda values: _key_of(values[0]))
 
 
 def _keys(paths: list[str | None], properties: Mapping[str, Any]) -> list[Any]:
@@ -116,14 +132,13 @@ def _keys(paths: list[str | None], properties: Mapping[str, Any]) -> list[Any]:
 
 
 def _key(path: str | None, properties: Mapping[str, Any]) -> Any:
+    return None if path is None else _key_of(value_at(properties, path))
+
+
+def _key_of(value: Any) -> Any:
     """What `same` compares: text, a number, true or false; long text by its digest. Nothing else is equal."""
-    if path is None:
-        return None
-    value = value_at(properties, path)
+    if isinstance(value, str):
+        return value if len(value) <= _KEY_LIMIT else "sha256:" + hashlib.sha256(value.encode()).hexdigest()
     if isinstance(value, bool):
         return [True, value]
-    if isinstance(value, (int, float)):
-        return [False, as_number(value)]
-    if not isinstance(value, str):
-        return None
-    return value if len(value) <= _KEY_LIMIT else "sha256:" + hashlib.sha256(value.encode()).hexdigest()
+    return [False, as_number(value)] if isinstance(value, (int, float)) else None

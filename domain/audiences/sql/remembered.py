@@ -1,27 +1,26 @@
-"""Which events conditions remember anything of, as SQL: what need not be read to fold them."""
+"""Which events conditions remember, as SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-
-from sqlglot import exp
-
-from domain.audiences.comparisons import Comparison
-from domain.audiences.events import EventCondition, Sequence
-from domain.audiences.sql.terms import Term, column, every, literal, some, where_terms
-
-
-def remembered(conditions: Iterable[EventCondition]) -> Term:
-    """Of a row of `events` as `e`, whether it may be remembered for any of these conditions."""
-    asked = [pair for condition in conditions for pair in _asked(condition)]
-    return some(exp.paren(every([_named(name), *where_terms(where, "e")])) for name, where in asked)
+from domain.audiences.events import EventCondition, EventCount, EventSum, FirstOrLast, Sequence
+from domain.audiences.sql.leaves import small
+from domain.audiences.sql.relations import of_events
+from domain.audiences.sql.sequences import kinds_of
+from domain.audiences.sql.terms import Term, every, value, where_terms
+from domain.audiences.windows import Window
 
 
-def _asked(condition: EventCondition) -> Iterator[tuple[str, Mapping[str, Comparison]]]:
-    yield condition.event, condition.where
-    if isinstance(condition, Sequence):
-        yield from ((answer.event, answer.where) for answer in condition.answers)
-
-
-def _named(name: str) -> Term:
-    return exp.EQ(this=column("name", "e"), expression=literal(name))
+def takes(condition: EventCondition) -> list[Term]:
+    """Of a row of `events` as `e`, whether it may stand in each of the lists that the condition's state is of. Never
+    null."""
+    where = where_terms(condition.where, "e")
+    match condition:
+        case EventCount():
+            return [every([*of_events(condition.event, condition.window, None), *where])]
+        case EventSum():
+            added = small(value("numbers", condition.sum, "e"))
+            return [every([*of_events(condition.event, condition.window, None), *where, added])]
+        case FirstOrLast():
+            return [every([*of_events(condition.event, Window(), None), *where])]
+        case Sequence():
+            return kinds_of(condition)

@@ -15,11 +15,10 @@ from domain.audiences.windows import Window
 def sequence(condition: Sequence, asked: Asked) -> LeafQuery:
     """What takes part is read once: `is0` says of a row that it is a first event, `is1` that it is the first answer,
     and so on; an event may be several. `k0` is the key that the first answer's `same` asks for."""
-    id = meaning_id("sequence", condition)
-    parts = [(condition.event, condition.where), *((a.event, a.where) for a in condition.answers)]
-    kinds = [every([*of_events(event, Window(), None), *where_terms(where, "e")]) for event, where in parts]
+    id, kinds = meaning_id("sequence", condition), kinds_of(condition)
     keys = [answer.same and key(answer.same, "e") for answer in condition.answers]
-    named = [literal(name) for name in dict.fromkeys(event for event, _ in parts)]
+    events = (condition.event, *(answer.event for answer in condition.answers))
+    named = [literal(name) for name in dict.fromkeys(events)]
     rows = of_people(
         "events",
         [
@@ -46,6 +45,12 @@ def sequence(condition: Sequence, asked: Asked) -> LeafQuery:
         return LeafQuery(id, query.where(any_answer, copy=False), tables=told.tables)
     ended = exp.LTE(this=column("occurred_at", "f"), expression=literal(asked.now - condition.within))
     return LeafQuery(id, query.where(ended, negated(any_answer), copy=False), tables=told.tables)
+
+
+def kinds_of(condition: Sequence) -> list[Term]:
+    """Of a row of `events` as `e`, whether it is a first event, and whether it is each of the answers."""
+    parts = [(condition.event, condition.where), *((a.event, a.where) for a in condition.answers)]
+    return [every([*of_events(event, Window(), None), *where_terms(where, "e")]) for event, where in parts]
 
 
 def _answered(answers: exp.Query, number: int, answer: Answer, condition: Sequence) -> Term:
