@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from adapters.keys.keyring import OPTION, Keyring
 from adapters.keys.management import KeyManagement
@@ -19,6 +20,20 @@ APPLICATION_ROLE: Final = "roundtrip_app"
 
 #: A lock or statement that waits longer than this is given up: the caller answers "try again".
 LOCK_TIMEOUT_MS: Final = 10_000
+#: A server is given up that does not take a connection, does not take in what it was sent or gives no sign of life for
+#: so long, in seconds: without these, what the network swallows is waited for for hours.
+CONNECT_TIMEOUT_S: Final = 10
+SILENT_S: Final = 30
+_WATCH: Final = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "tcp_user_timeout": SILENT_S * 1_000,
+    "keepalives_idle": SILENT_S // 2,
+    "keepalives_interval": SILENT_S // 6,
+    "keepalives_count": 3,
+}
+#: What a store raises that does not answer, or has no room: SQLAlchemy's errors, and the driver's own where its cursor
+#: is used.
+STORE_ERRORS: Final = (SQLAlchemyError, psycopg.Error)
 #: A transaction that does nothing for so long is ended: its locks would stop everybody else.
 IDLE_TIMEOUT_MS: Final = 120_000
 
@@ -52,7 +67,7 @@ def open_database(
         max_overflow=0,
         pool_pre_ping=True,
         execution_options={} if keys is None else {OPTION: Keyring(keys)},
-        connect_args={"application_name": f"roundtrip {application}", "options": options},
+        connect_args={"application_name": f"roundtrip {application}", "options": options, **_WATCH},
     )
     event.listen(engine, "connect", _become_application)
     return engine
@@ -64,6 +79,11 @@ def open_as_owner(url: str, *, application: str, schema: str = "public") -> Engi
     return create_engine(
         url, connect_args={"application_name": f"roundtrip {application}", "options": options}
     )
+
+
+def kind_of(error: Exception) -> str:
+    """What kind of error of the store it is, which is all that may be told: the text may hold somebody's data."""
+    return type(error.orig if isinstance(error, DBAPIError) else error).__name__
 
 
 def _become_application(driver: psycopg.Connection[Any], _: object) -> None:

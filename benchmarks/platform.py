@@ -68,18 +68,18 @@ def _part(command: list[str]) -> str:
 
 
 @contextmanager
-def platform(workspace: Path, environment: Mapping[str, str]) -> Iterator[Platform]:
-    """Starts everything in a home of its own, and removes it afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="roundtrip-bench-"))
+def platform(workspace: Path, environment: Mapping[str, str], home: Path | None = None) -> Iterator[Platform]:
+    """Starts everything in a home of its own, or this one, with engines of its own unless the `environment` names some,
+    and removes it afterwards."""
+    home = home or Path(tempfile.mkdtemp(prefix="roundtrip-bench-"))
     home.chmod(0o755)
+    ours = ("ROUNDTRIP_DATABASE_URL", "ROUNDTRIP_NATS_URL", "ROUNDTRIP_API_TOKEN")
     environ = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ours},
         "ROUNDTRIP_HOME": str(home),
         "ROUNDTRIP_HTTP": "127.0.0.1:0",
         **environment,
     }
-    for name in ("ROUNDTRIP_DATABASE_URL", "ROUNDTRIP_NATS_URL", "ROUNDTRIP_API_TOKEN"):
-        environ.pop(name, None)
     command = [sys.executable, "-m", "runtime.cli", "up", "--workspace", str(workspace)]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:

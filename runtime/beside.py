@@ -8,8 +8,8 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.database import STORE_ERRORS, kind_of
 from adapters.keys.management import KeyManagementError
 from adapters.projections.checkpoint import LostLeadError
 from adapters.projections.subjects import index_subjects
@@ -34,6 +34,6 @@ def _turn(engine: Engine, reader: Callable[[Connection], int]) -> int:
     try:
         with engine.begin() as connection:
             return reader(connection)
-    except (SQLAlchemyError, LostLeadError, KeyManagementError) as error:
-        log.warning("a reader beside the log stands still", reason=type(error).__name__)
+    except (*STORE_ERRORS, LostLeadError, KeyManagementError) as error:
+        log.warning("a reader beside the log stands still", reason=kind_of(error))
         return 0

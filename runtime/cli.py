@@ -14,6 +14,7 @@ import structlog
 import typer
 
 from domain.mendable import Mendable
+from runtime.log_lines import LineLogger
 
 #: Where each command is, in the order in which help lists them.
 COMMANDS: Final[Mapping[str, str]] = {
@@ -84,7 +85,7 @@ def main() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: LineLogger(sys.stderr),
     )
     app = app_for(sys.argv[1:])
     # What is loaded by now stays: the collector need not go through it again and again.

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
+import psycopg
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
+from adapters.database import STORE_ERRORS, kind_of
 from adapters.log.append import Appended, append
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.records import Entry
@@ -30,6 +32,10 @@ MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 USUAL_REQUEST: Final = 2_500
 USUAL_REQUEST_BYTES: Final = 1024 * 1024
 RETRY_AFTER_S: Final = 1
+#: So long a commit is waited for before its callers, and all behind them, are told to try again, in seconds: longer
+#: than PostgreSQL itself lets an append wait for a lock (`adapters.database.LOCK_TIMEOUT_MS`).
+ANSWER_WITHIN_S: Final = 15.0
+_NO_ANSWER: Final = (OperationalError, psycopg.OperationalError)
 
 log = structlog.get_logger("append")
 
@@ -37,6 +43,12 @@ log = structlog.get_logger("append")
 class _Waiting(NamedTuple):
     entries: Sequence[Entry]
     done: asyncio.Future[list[Appended]]
+
+
+def _turn_away(several: Sequence[_Waiting]) -> None:
+    for one in several:
+        if not one.done.done():
+            one.done.set_exception(StoreUnavailable(RETRY_AFTER_S))
 
 
 class GroupCommit:
@@ -84,15 +96,18 @@ class GroupCommit:
             # Who came alone is most often followed by somebody who will come alone too.
             batch = await self._gather(LINGER_S if len(batch) > 1 else 0.0)
             entries = [entry for waiting in batch for entry in waiting.entries]
+            committing = loop.run_in_executor(self._thread, self._commit, entries)
+            while not (await asyncio.wait([committing], timeout=ANSWER_WITHIN_S))[0]:
+                # What becomes of the batch shows when its callers hand it in again.
+                log.warning("the store says nothing", seconds=ANSWER_WITHIN_S, entries=len(entries))
+                _turn_away([*batch, *self._all_waiting()])
             try:
-                appended = await loop.run_in_executor(self._thread, self._commit, entries)
-            except DBAPIError as error:
-                log.warning("append failed", error=type(error.orig).__name__, entries=len(entries))
+                appended = committing.result()
+            except STORE_ERRORS as error:
+                log.warning("append failed", error=kind_of(error), entries=len(entries))
                 # Where the store does not answer, those behind would wait in vain, and one after the other.
-                behind = self._all_waiting() if isinstance(error, OperationalError) else []
-                for waiting in [*batch, *behind]:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(StoreUnavailable(RETRY_AFTER_S))
+                behind = self._all_waiting() if isinstance(error, _NO_ANSWER) else []
+                _turn_away([*batch, *behind])
                 continue
             at = 0
             for waiting in batch:

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.database import STORE_ERRORS
 from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, put_aside
@@ -31,6 +31,8 @@ from runtime.workspace_view import view_of
 
 #: How long a changed definition may take to hold at the door, in seconds.
 REFRESH_S: Final = 0.5
+#: How long the store may take to answer a question, in seconds.
+ASKING_S: Final = 60.0
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -198,8 +200,9 @@ class HttpDoor:
     async def _asking(self, ask: Callable[[A], T], of: A) -> T:
         """Asks the store in a thread. Raises `StoreUnavailable` where it does not answer."""
         try:
-            return await asyncio.to_thread(ask, of)
-        except SQLAlchemyError as error:
+            async with asyncio.timeout(ASKING_S):
+                return await asyncio.to_thread(ask, of)
+        except (*STORE_ERRORS, TimeoutError) as error:
             raise StoreUnavailable(RETRY_AFTER_S) from error
 
     async def put_aside(self, items: Sequence[Quarantined]) -> None:

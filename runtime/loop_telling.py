@@ -11,10 +11,10 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.subject import token
+from adapters.database import STORE_ERRORS, kind_of
 from runtime.loop_measures import measure_loops
 
 #: How often loops are measured for it, in seconds.
@@ -33,8 +33,8 @@ async def tell_loops(engine: Engine, bus: Client, stop: asyncio.Event, every_s: 
                 if told.get(loop) != measured:
                     await _tell(bus, loop, found["position"], measured)
             told = found["loops"]
-        except (SQLAlchemyError, NatsError) as error:
-            log.warning("how loops do is not told", reason=type(error).__name__)
+        except (*STORE_ERRORS, NatsError) as error:
+            log.warning("how loops do is not told", reason=kind_of(error))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), every_s)
 

@@ -15,10 +15,12 @@ import sys
 import sysconfig
 import time
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from runtime.embedded.child import start_child
+from runtime.embedded.child import start_child, stop_child
 from runtime.embedded.claim import Claim, Remains, claim
 from runtime.embedded.errors import EmbeddedError
 from runtime.embedded.logfile import open_log
@@ -36,6 +38,10 @@ promise, the bus is republished from it. The interval bounds what a power loss c
 pay one more fsync for every message, for a promise that nobody was given."""
 
 
+_HEALTH_SECONDS = 5.0
+"""How often the server is asked whether it can still write."""
+
+
 class EmbeddedNats(EmbeddedServer):
     """One server in one home. Made by `start_nats`; a context manager that stops it."""
 
@@ -47,6 +53,8 @@ class EmbeddedNats(EmbeddedServer):
         super().__init__(home)
         self.port = 0
         self._token = ""
+        self._monitoring = 0
+        self._asked = 0.0
 
     @property
     def url(self) -> str:
@@ -73,6 +81,16 @@ class EmbeddedNats(EmbeddedServer):
             self.stop()
             raise
 
+    def poll(self) -> int | None:
+        """As of every server; one that runs and cannot write any more is ended. A stream that once found no room on the
+        disk takes nothing until NATS starts anew, even when there is room again."""
+        child = self._child
+        if super().poll() is None and child is not None and time.monotonic() - self._asked > _HEALTH_SECONDS:
+            self._asked = time.monotonic()
+            if _cannot_write(self._monitoring, self._token):
+                stop_child(child, self._stop_by)
+        return super().poll()
+
     def _run(self, held: Claim) -> None:
         configuration = self.home / "nats.conf"
         key = read_or_create(self.home / "nats-key", lambda: secrets.token_hex(32))
@@ -95,10 +113,12 @@ class EmbeddedNats(EmbeddedServer):
         """Read the port from the file that the server writes once it listens; false until it is complete."""
         for file in self.store.glob(f"*_{self.pid}.ports"):
             try:
-                address: str = json.loads(file.read_text())["nats"][0]
+                addresses: dict[str, list[str]] = json.loads(file.read_text())
             except json.JSONDecodeError:
                 return False
-            self.port = int(address.rpartition(":")[2])
+            self.port, self._monitoring = (
+                int(addresses[one][0].rpartition(":")[2]) for one in ("nats", "monitoring")
+            )
             return True
         return False
 
@@ -145,10 +165,25 @@ jetstream {{
   sync_interval: "{_SYNC_SECONDS}s"
 }}
 ports_file_dir: {json.dumps(str(store))}
+http: "127.0.0.1:-1"
+http_base_path: "/{token}"
 log_file: {json.dumps(str(log))}
 logfile_size_limit: 16MB
 logfile_max_num: 2
 """
+
+
+def _cannot_write(port: int, token: str) -> bool:
+    """Whether the server says that a stream of its has failed to write. One that says nothing is busy."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
+    try:
+        connection.request("GET", f"/{token}/healthz")
+        answer = connection.getresponse()
+        return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and b"write error" in answer.read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _accepts(port: int) -> bool:

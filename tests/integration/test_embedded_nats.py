@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx2
 import nats
 import psutil
 import pytest
@@ -58,7 +59,13 @@ async def refusal(url: str) -> str:
 
 def test_listens_on_loopback_only_and_wants_its_token(server: EmbeddedNats) -> None:
     listening = psutil.Process(server.pid).net_connections("tcp")
-    assert [(each.laddr.ip, each.laddr.port) for each in listening] == [("127.0.0.1", server.port)]
+    assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
+    ports = {each.laddr.port for each in listening}
+    assert len(ports) == 2 and server.port in ports
+    # The other one says how it is, under a path that nobody else knows.
+    for port in ports - {server.port}:
+        for path in ("", "/healthz", "/varz", "/connz"):
+            assert httpx2.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == 404
     assert "Authorization" in asyncio.run(refusal(f"nats://127.0.0.1:{server.port}"))
     for secret in ("nats-token", "nats.conf"):
         assert stat.S_IMODE((server.home / secret).stat().st_mode) == 0o600
