@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from adapters.connectors.configuration import ConfigurationError
+from adapters.database import STORE_ERRORS, kind_of
 from adapters.log.read import Head, read_head
 from adapters.projections.definitions import load_workspace
+from adapters.projections.outbound import having_outcome
 from domain.outbound import Outbound
 from domain.workspace import Connection
 from runtime.backlog import around
@@ -40,20 +41,14 @@ async def deliver_until_stopped(
     by_the_wall = False
 
     async def consented(purpose: str, profiles: Sequence[str]) -> set[str]:
-        try:
+        with _asking():
             return await asyncio.to_thread(who_consents, engine, purpose, profiles)
-        except DBAPIError as error:
-            raise ConsentUnknownError(f"the store does not answer: {type(error.orig).__name__}") from error
 
     async def now() -> int:
         nonlocal by_the_wall
         if not by_the_wall:
-            try:
+            with _asking():
                 head = await asyncio.to_thread(_head, engine)
-            except DBAPIError as error:
-                raise ConsentUnknownError(
-                    f"the store does not answer: {type(error.orig).__name__}"
-                ) from error
             # A log that has records keeps its clock.
             by_the_wall = head.clock == "wall"
             if not by_the_wall:
@@ -61,10 +56,12 @@ async def deliver_until_stopped(
         return await wall()
 
     async def look(name: str, records: Sequence[Outbound]) -> Mapping[str, Around]:
-        try:
+        with _asking():
             return await asyncio.to_thread(around, engine, name, records)
-        except DBAPIError as error:
-            raise ConsentUnknownError(f"the store does not answer: {type(error.orig).__name__}") from error
+
+    async def closed(ids: Sequence[str]) -> Collection[str]:
+        with _asking():
+            return await asyncio.to_thread(_closed, engine, ids)
 
     while not stop.is_set():
         connections = _connections(engine)
@@ -82,6 +79,7 @@ async def deliver_until_stopped(
                     replicas=replicas,
                     now=now,
                     look=look,
+                    closed=closed,
                 )
         except ConfigurationError as error:
             log.error("connections cannot be used", reason=str(error))
@@ -98,14 +96,28 @@ async def _watch(
         try:
             if await asyncio.to_thread(_connections, engine) != known:
                 break
-        except DBAPIError as error:
-            log.warning("the store does not answer", error=type(error.orig).__name__)
+        except STORE_ERRORS as error:
+            log.warning("the store does not answer", error=kind_of(error))
     changed.set()
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """A question to the store. Raises `ConsentUnknownError` where it does not answer: the batch waits."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        raise ConsentUnknownError(f"the store does not answer: {kind_of(error)}") from error
 
 
 def _head(engine: Engine) -> Head:
     with engine.connect() as connection:
         return read_head(connection)
+
+
+def _closed(engine: Engine, ids: Sequence[str]) -> set[str]:
+    with engine.connect() as connection:
+        return having_outcome(connection, ids)
 
 
 def _connections(engine: Engine) -> dict[str, Connection]:

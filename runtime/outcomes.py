@@ -8,16 +8,16 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-import psycopg
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
+from adapters.bus.consumer import open_consumer, reconnects
 from adapters.bus.streams import IN, ensure_streams
+from adapters.database import STORE_ERRORS, kind_of
 from domain.outbound import OUTCOME_VERSION, Outcome
 from domain.records import Entry
 from runtime.errors import Overloaded, StoreUnavailable
@@ -64,9 +64,16 @@ async def run_outcomes(
 
 
 async def _consume(js: JetStreamContext, append: Append, engine: Engine, stop: asyncio.Event) -> None:
-    config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=1_000)
-    subscription = await js.pull_subscribe(SUBJECT, durable=DURABLE, stream=IN, config=config)
-    while not stop.is_set():
+    begun = reconnects(js)
+    config = ConsumerConfig(
+        durable_name=DURABLE,
+        filter_subject=SUBJECT,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30,
+        max_ack_pending=1_000,
+    )
+    subscription = (await open_consumer(js, IN, config)).subscription
+    while not stop.is_set() and reconnects(js) == begun:
         try:
             messages = await subscription.fetch(FETCH, timeout=FETCH_WAIT_S)
         except TimeoutError:
@@ -101,6 +108,6 @@ async def _take_in(messages: Sequence[Msg], append: Append, engine: Engine) -> N
 async def _with_what_was_sent(engine: Engine, outcomes: Sequence[Outcome], entries: Sequence[Entry]) -> None:
     try:
         await asyncio.to_thread(append_transformed, engine, outcomes, entries)
-    except (DBAPIError, psycopg.Error) as error:
-        log.warning("append failed", error=type(error).__name__, entries=len(entries))
+    except STORE_ERRORS as error:
+        log.warning("append failed", error=kind_of(error), entries=len(entries))
         raise StoreUnavailable(AGAIN_S) from error

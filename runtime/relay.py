@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.connection import connect
+from adapters.bus.consumer import reconnects
+from adapters.bus.copy import newest_relayed
 from adapters.bus.forget import forget_subjects, sweep_queue
 from adapters.bus.publish import RESENT, Message, publish_batch
 from adapters.bus.sole_writer import SoleWriter
@@ -72,42 +74,57 @@ async def relay_until_stopped(engine: Engine, nats_url: str, replicas: int = 1) 
 
 async def run_relay(engine: Engine, js: JetStreamContext, stop: asyncio.Event, replicas: int = 1) -> None:
     """Relays until `stop`."""
-    streams = await ensure_streams(js, replicas)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as ear:
         listen(ear)
-        position, resent_to = _begin(engine, streams)
-        swept = cleared = time.monotonic()
-        copy = SoleWriter(js, LOG)
-        rows: list[Row] = []
-        while True:
-            # Nothing that was read before an erasure is still to be published now.
-            if time.monotonic() - cleared > IDLE_WAIT_S:
-                await _clear(engine, js)
-                cleared = time.monotonic()
-            published, position = position, rows[-1].position if rows else position
-            refused = any(row.topic == REFUSED for row in rows)
-            rows, head = await asyncio.to_thread(_go_on, engine, published, position, refused=refused)
-            if position > published:
-                failpoint("relay.checkpointed")
-            if stop.is_set():
-                return
-            if not rows:
-                if time.monotonic() - swept > SWEEP_S:
-                    await _sweep(engine, js, position)
-                    swept = time.monotonic()
-                await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S, position)
-                continue
-            outbound = await asyncio.to_thread(_outbound_of, engine, rows, resent=position <= resent_to)
-            if outbound:
-                await publish_batch(js, outbound)
-            await copy.publish([message for row in rows for message in _log_messages(row)] + head)
-            failpoint("relay.published")
-            await _forget(js, rows)
+        while not stop.is_set():
+            await _relay_while_connected(engine, js, ear, stop, replicas)
 
 
-def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
-    """Where to begin: where the last relay stopped, or at the log's beginning when a stream is not the one
-    that was filled then; and where the last relay stopped, whose next rows it may have published already."""
+async def _relay_while_connected(
+    engine: Engine, js: JetStreamContext, ear: Connection, stop: asyncio.Event, replicas: int
+) -> None:
+    """Relays until `stop`, or until the connection to NATS was lost and made again: it may have lost what it had."""
+    begun = reconnects(js)
+    streams = await ensure_streams(js, replicas)
+    with engine.connect() as connection:
+        stopped = read_checkpoint(connection, CHECKPOINT)
+    position, resent_to = _begin(engine, streams, await newest_relayed(js, stopped))
+    swept = cleared = time.monotonic()
+    copy = SoleWriter(js, LOG)
+    rows: list[Row] = []
+    while True:
+        # Nothing that was read before an erasure is still to be published now.
+        if time.monotonic() - cleared > IDLE_WAIT_S:
+            await _clear(engine, js)
+            cleared = time.monotonic()
+        published, position = position, rows[-1].position if rows else position
+        refused = any(row.topic == REFUSED for row in rows)
+        rows, head = await asyncio.to_thread(_go_on, engine, published, position, refused=refused)
+        if position > published:
+            failpoint("relay.checkpointed")
+        if stop.is_set() or reconnects(js) != begun:
+            return
+        if not rows:
+            if time.monotonic() - swept > SWEEP_S:
+                await _sweep(engine, js, position)
+                swept = time.monotonic()
+            await asyncio.to_thread(wait_for_append, ear, IDLE_WAIT_S, position)
+            continue
+        outbound = await asyncio.to_thread(_outbound_of, engine, rows, resent=position <= resent_to)
+        if outbound:
+            await publish_batch(js, outbound)
+        await copy.publish([message for row in rows for message in _log_messages(row)] + head)
+        failpoint("relay.published")
+        if reconnects(js) != begun:
+            # They may stand behind a loss, where nobody would look for it from their end.
+            return
+        await _forget(js, rows)
+
+
+def _begin(engine: Engine, streams: list[Stream], newest: int | None) -> tuple[int, int]:
+    """Where to begin: where the last relay stopped; at the log's beginning when a stream is not the one that was filled
+    then; behind the `newest` row that NATS has, when it has lost what came after. And where the last relay stopped,
+    whose next rows it may have published already."""
     created = {stream.name: stream.created for stream in streams}
     with engine.begin() as connection:
         position = stopped = read_checkpoint(connection, CHECKPOINT)
@@ -119,6 +136,10 @@ def _begin(engine: Engine, streams: list[Stream]) -> tuple[int, int]:
             log.warning("filling streams from the log", streams=lost)
             move_checkpoint(connection, CHECKPOINT, position, 0)
             position = 0
+        elif newest is not None and newest < position:
+            log.warning("filling the log's copy from where NATS has lost it", after=newest, upto=position)
+            move_checkpoint(connection, CHECKPOINT, position, newest)
+            position = newest
         for name, at in created.items():
             connection.execute(
                 text(
@@ -178,11 +199,13 @@ def _log_messages(row: Row) -> list[Message]:
     kind, _, name = row.topic.partition(".")
     if row.topic.startswith(TOPIC_PREFIX):
         kind, name = "definition", row.topic.rpartition(".")[2].lower()
-    subjects = [f"roundtrip.log.{token(kind)}.{token(name)}"]
+    subjects = []
     if kind == "audience":
         subjects.append(f"roundtrip.audience.{token(_decode(row.state)['audience'])}.{name}")
     elif kind == "profile":
         subjects.append(f"roundtrip.profile.{name}")
+    # Last, so that where this one is, all that is said of the row is.
+    subjects.append(f"roundtrip.log.{token(kind)}.{token(name)}")
     return [
         Message(
             subject,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from adapters.log.read import driver_of
 from domain.erasure import ERASED, Asked, decode_erased
-from domain.outbound import Outbound, Outcome
+from domain.outbound import OUTCOME_VERSION, Outbound, Outcome
 from domain.records import Row
 
 _requested = msgspec.json.Decoder(Outbound).decode
@@ -120,6 +120,16 @@ def closed(connection: Connection, ids: list[str]) -> set[str]:
     with driver_of(connection).cursor(binary=True) as cursor:
         cursor.execute(
             "SELECT id::text FROM outbound WHERE id = ANY(%b::text[]::uuid[]) AND status <> 'pending'", (ids,)
+        )
+        return {id for (id,) in cursor}
+
+
+def having_outcome(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the outbound records whose outcome is in the log, which may be ahead of what is folded."""
+    with driver_of(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            "SELECT stream_id::text FROM log_stream WHERE stream_id = ANY(%b::text[]::uuid[]) AND version = %b",
+            (list(ids), OUTCOME_VERSION),
         )
         return {id for (id,) in cursor}
 

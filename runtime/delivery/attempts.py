@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -84,15 +84,18 @@ class Delivery:
         #: Records that were overtaken before anything of their batch was sent.
         self.overtaken: list[str] = []
 
-    async def run(self, records: Sequence[Outbound]) -> list[Outcome]:
-        """One outcome for each record, in their order. Raises `LeftError` when it cannot come to an end."""
+    async def run(self, records: Sequence[Outbound], done: Collection[str] = ()) -> list[Outcome]:
+        """One outcome for each record, in their order; of those with these ids the log has one `done`, which stays.
+        Raises `LeftError` when it cannot come to an end."""
         self._records = records
         takes = self._to.connector.changes
         for record in records:
-            if record.change not in takes:
+            if record.id in done:
+                self._closings.close(record, "suppressed", "it has an outcome")
+            elif record.change not in takes:
                 self._closings.close(record, "suppressed", f"the destination takes no '{record.change}'")
         if self._coalescing is not None and "remove" in takes:
-            await self._coalesce(self._coalescing, records)
+            await self._coalesce(self._coalescing, [one for one in records if one.id not in done])
         await self._side_by_side(self._render(await self._transform(await self._allowed(records))))
         return self._closings.of(records)
 

@@ -24,7 +24,7 @@ from runtime.delivery.consent import Consented
 from runtime.delivery.gate import Gate
 from runtime.delivery.quiet import Now, wall
 from runtime.delivery.transforming import open_transforming
-from runtime.delivery.worker import ACK_WAIT_S, Bus, DeliveryWorker
+from runtime.delivery.worker import ACK_WAIT_S, Bus, Closed, DeliveryWorker
 
 #: How long a worker that failed waits before it goes on, in seconds.
 AGAIN_S: Final = 1.0
@@ -44,9 +44,10 @@ async def run_deliver(
     ack_wait_s: float = ACK_WAIT_S,
     now: Now = wall,
     look: Look | None = None,
+    closed: Closed | None = None,
 ) -> None:
     """Delivers until `stop`, for all connections or `only` those that can be used. With a `look`, what was overtaken
-    while it waited is not sent.
+    while it waited is not sent; with `closed`, what has an outcome is not sent again.
 
     One that cannot be used as it is declared is named in the log and costs the others nothing. Raises
     `ConfigurationError` where `only` names one that is not declared, and `BusUnavailableError` when NATS cannot be
@@ -68,7 +69,7 @@ async def run_deliver(
                 give_up_s = declared.give_up_after / 1_000_000
                 transform = await pools.enter_async_context(open_transforming(name, declared.transform))
                 to = Destination(wire, config, transport, consented, gate, give_up_s, now, transform)
-                worker = DeliveryWorker(name, to, bus, ack_wait_s, look)
+                worker = DeliveryWorker(name, to, bus, ack_wait_s, look, closed)
                 workers.create_task(_kept(name, worker, stop), name=f"deliver {name}")
             await stop.wait()
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from adapters.bus.consumer import Consumer, open_consumer, reconnects
 from adapters.bus.publish import RESENT
 from adapters.bus.streams import OUT, ensure_streams
 from adapters.bus.subject import token
@@ -37,6 +39,9 @@ ACK_WITHIN_S: Final = 5.0
 FETCH_WAIT_S: Final = 0.4
 AGAIN_S: Final = 1.0
 
+#: Those of these outbound records' ids that have an outcome. Raises `ConsentUnknownError` when it cannot tell.
+Closed = Callable[[Sequence[str]], Awaitable[Collection[str]]]
+
 _decode = msgspec.json.Decoder(list[Outbound]).decode
 log = structlog.get_logger("deliver")
 
@@ -51,7 +56,7 @@ class Bus(NamedTuple):
 
 class DeliveryWorker:
     """Delivers what is requested of one connection. `refused` counts messages that were no batch of it. With a `look`,
-    what was overtaken while it waited is not sent."""
+    what was overtaken while it waited is not sent; with `closed`, what has an outcome is not sent again."""
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class DeliveryWorker:
         bus: Bus,
         ack_wait_s: float = ACK_WAIT_S,
         look: Look | None = None,
+        closed: Closed | None = None,
     ) -> None:
         self.refused = 0
         self._connection = connection
@@ -67,6 +73,7 @@ class DeliveryWorker:
         self._bus = bus
         self._ack_wait_s = ack_wait_s
         self._coalescing = Coalescing(connection, look) if look is not None else None
+        self._closed = closed
         self._log = log.bind(connection=connection)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -79,22 +86,23 @@ class DeliveryWorker:
                 await _sleep(stop, AGAIN_S)
 
     async def _consume(self, stop: asyncio.Event) -> None:
-        subscription = await self._subscribe()
+        begun = reconnects(self._bus.js)
+        subscription, old = await self._subscribe()
         try:
             asked = time.monotonic()
-            while not stop.is_set():
+            while not stop.is_set() and reconnects(self._bus.js) == begun:
                 # What one fetch was too late for, the next one finds.
                 since, asked = asked, time.monotonic()
                 try:
                     [message] = await subscription.fetch(1, timeout=FETCH_WAIT_S)
                 except TimeoutError:
                     continue
-                await self._handle(message, since, stop)
+                await self._handle(message, since, stop, perhaps_old=message.metadata.sequence.stream <= old)
         finally:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+    async def _subscribe(self) -> Consumer:
         js = self._bus.js
         await ensure_streams(js, self._bus.replicas)
         name = token(self._connection)
@@ -105,10 +113,9 @@ class DeliveryWorker:
             ack_wait=self._ack_wait_s,
             max_ack_pending=1,
         )
-        await js.add_consumer(OUT, config)
-        return await js.pull_subscribe_bind(consumer=name, stream=OUT)
+        return await open_consumer(js, OUT, config)
 
-    async def _handle(self, message: Msg, since: float, stop: asyncio.Event) -> None:
+    async def _handle(self, message: Msg, since: float, stop: asyncio.Event, perhaps_old: bool) -> None:
         batch = await self._read(message)
         if not batch:
             return
@@ -118,7 +125,8 @@ class DeliveryWorker:
             coalescing = self._coalescing if message.metadata.num_pending or again or resent else None
             delivery = Delivery(self._to, lease, stop, again, coalescing, resent)
             try:
-                outcomes = await delivery.run(batch)
+                done = await self._done(batch) if perhaps_old or again or resent else ()
+                outcomes = await delivery.run(batch, done)
                 await publish_outcomes(self._bus.js, self._connection, batch[0].batch, outcomes, stop)
             except LeaseLostError:
                 # Nor is the message given back: it may be in another worker's hands.
@@ -134,6 +142,10 @@ class DeliveryWorker:
                 self._coalescing.closed(delivery.overtaken)
         failpoint("deliver.acked")
         self._log.info("batch closed", batch=batch[0].batch, requests=delivery.attempts, **_counts(outcomes))
+
+    async def _done(self, batch: Sequence[Outbound]) -> Collection[str]:
+        """The ids of those that have an outcome: a NATS of before a loss gives out again what was done since."""
+        return await self._closed([one.id for one in batch]) if self._closed is not None else ()
 
     async def _read(self, message: Msg) -> list[Outbound]:
         """The message's batch; empty when it is none, and then NATS need not send it again. Nothing is lost

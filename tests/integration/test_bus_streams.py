@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType
 
 from adapters.bus.cloud_event import cloud_event
 from adapters.bus.connection import connect
+from adapters.bus.consumer import open_consumer
 from adapters.bus.errors import BusUnavailableError, PublishError
 from adapters.bus.publish import Message, publish_batch
 from adapters.bus.streams import IN, LOG, OUT, ensure_streams
@@ -60,6 +62,41 @@ def test_the_streams_are_made_once_and_a_lost_directory_shows() -> None:
             path.rmdir() if path.is_dir() else path.unlink()
         server.start()
         on_bus(server.url, after)
+
+
+def test_what_an_older_copy_of_the_queues_holds_is_given_out_though_its_consumer_was_past_it() -> None:
+    """`tests/faults/test_nats_loses.py` does the same to a whole platform."""
+    config = ConsumerConfig(
+        durable_name="there", filter_subject="roundtrip.out.there", ack_policy=AckPolicy.EXPLICIT
+    )
+
+    async def first(js: JetStreamContext) -> None:
+        await ensure_streams(js)
+        await publish_batch(js, [message("roundtrip.out.there", str(n).encode()) for n in range(3)])
+
+    async def take(js: JetStreamContext) -> None:
+        opened = await open_consumer(js, OUT, config)
+        taken = []
+        for one in await opened.subscription.fetch(3, timeout=5):
+            taken.append(one.data)
+            await one.ack_sync()
+            assert one.metadata.sequence.stream <= opened.old, "it may have been given out before"
+        assert taken == [b"0", b"1", b"2"]
+
+    with temporary_home() as home, start_nats(home) as server:
+        on_bus(server.url, first)
+        server.stop()
+        older, newer = home / "older", home / "newer"
+        shutil.copytree(home / "nats", older)
+        server.start()
+        on_bus(server.url, take)
+        server.stop()
+        (home / "nats").rename(newer)
+        older.rename(home / "nats")
+        [consumers] = newer.rglob(f"streams/{OUT}/obs")
+        shutil.copytree(consumers, home / "nats" / consumers.relative_to(newer), dirs_exist_ok=True)
+        server.start()
+        on_bus(server.url, take)
 
 
 def test_bounds_that_have_changed_are_brought_up_to_date(nats_url: str) -> None:
