@@ -1,7 +1,8 @@
 """Group commit: many requests, one transaction, and an answer only after it is durable.
 
-A request waits for the batch that is being committed and, where the one before had several, at most `LINGER_S` for
-company. What is waiting is bounded, so a slow store makes callers try again later and never fills the memory.
+A request waits for the batch that is being committed, and then at most `LINGER_S` for as much company as there lately
+was: who was answered together comes together again. What is waiting is bounded, so a slow store makes callers try again
+later and never fills the memory.
 """
 
 from __future__ import annotations
@@ -91,10 +92,11 @@ class GroupCommit:
     async def run(self) -> None:
         """Commits batch after batch until it is cancelled."""
         loop = asyncio.get_running_loop()
-        batch: list[_Waiting] = []
+        company = 1
         while True:
-            # Who came alone is most often followed by somebody who will come alone too.
-            batch = await self._gather(LINGER_S if len(batch) > 1 else 0.0)
+            # Of who comes no more an eighth is forgotten at a time: whoever is left alone soon waits for nobody.
+            batch = await self._gather(company)
+            company = max(len(batch), company * 7 // 8)
             entries = [entry for waiting in batch for entry in waiting.entries]
             committing = loop.run_in_executor(self._thread, self._commit, entries)
             while not (await asyncio.wait([committing], timeout=ANSWER_WITHIN_S))[0]:
@@ -121,14 +123,15 @@ class GroupCommit:
             found.append(self._queue.get_nowait())
         return found
 
-    async def _gather(self, linger: float) -> list[_Waiting]:
+    async def _gather(self, company: int) -> list[_Waiting]:
+        """What waits, and of what comes within `LINGER_S` as much as makes it `company` requests."""
         batch = [await self._queue.get()]
         count = len(batch[0].entries)
-        deadline = asyncio.get_running_loop().time() + linger
+        deadline = asyncio.get_running_loop().time() + LINGER_S
         while count < MAX_BATCH:
             if self._queue.empty():
                 left = deadline - asyncio.get_running_loop().time()
-                if left <= 0:
+                if len(batch) >= company or left <= 0:
                     break
                 try:
                     waiting = await asyncio.wait_for(self._queue.get(), left)
