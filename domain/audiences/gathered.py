@@ -6,7 +6,7 @@ It is the same as if each event were folded by itself (`occurrences.remember`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, repeat
+from itertools import groupby, repeat
 from typing import Any, NamedTuple, Protocol
 
 from domain.audiences.occurrences import Kept, Occurrence
@@ -32,11 +32,15 @@ class Remembering(Protocol):
 def gathered(leaf: Remembering, several: Sequence[Happened]) -> dict[int, Any]:
     """Number → state, of whoever did anything that is remembered; of the events that may stand in each of the state's
     lists."""
+    if len(leaf.kept) == 1:
+        return dict(_by_person(leaf.kept[0], several[0]))
     found: dict[int, list[list[Occurrence]]] = {}
     for place, (kept, happened) in enumerate(zip(leaf.kept, several, strict=True)):
         for who, occurrences in _by_person(kept, happened):
-            found.setdefault(who, [[] for _ in leaf.kept])[place] = occurrences
-    return found if len(leaf.kept) > 1 else {who: only for who, [only] in found.items()}
+            if who not in found:
+                found[who] = [[] for _ in leaf.kept]
+            found[who][place] = occurrences
+    return found
 
 
 def _by_person(kept: Kept, happened: Happened) -> Iterator[tuple[int, list[Occurrence]]]:
@@ -46,10 +50,9 @@ def _by_person(kept: Kept, happened: Happened) -> Iterator[tuple[int, list[Occur
     if kept.made is not None:
         values = zip(*map(order, happened.values), strict=True) if kept.paths else repeat(())
         columns.append(map(kept.made, values))
-    occurrences = map(list, zip(*columns, strict=False))
+    occurrences = list(map(list, zip(*columns, strict=False)))
+    start = 0
     for who, theirs in groupby(order(happened.who)):
-        many = sum(1 for _ in theirs)
-        those = list(islice(occurrences, min(many, kept.limit)))
-        more = many - len(those)
-        next(islice(occurrences, more, more), None)
-        yield who, those
+        end = start + len(list(theirs))
+        yield who, occurrences[start : min(end, start + kept.limit)]
+        start = end
