@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 import yaml
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine, text
 
 from adapters.database import open_database
 from adapters.keys.local import new_master, parse_masters
@@ -63,6 +63,7 @@ def rebuild_figures(server: str, whole: int) -> list[Figure]:
             engine = open_database(url, application="benchmark", keys=parse_masters(keys))
             try:
                 _fill(engine, url, workspace, events)
+                _settle(url)
                 with engine.connect() as connection:
                     head = read_head(connection).position
             finally:
@@ -101,6 +102,15 @@ def _fill(engine: Engine, url: str, workspace: Path, events: int) -> None:
                 connection,
                 [_entry(n, events // _EVENTS_EACH) for n in range(start, min(start + _BATCH, events))],
             )
+
+
+def _settle(url: str) -> None:
+    """Has the server do now what it would do about the new rows during the first rebuild, beside it."""
+    owner = create_engine(url, isolation_level="AUTOCOMMIT")
+    with owner.connect() as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+        connection.execute(text("CHECKPOINT"))
+    owner.dispose()
 
 
 def _entry(number: int, persons: int) -> Entry:
