@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Final, NamedTuple
@@ -21,11 +23,17 @@ from adapters.log.chain import (
     read_chain_head,
     rows_above,
 )
+from domain.mendable import Mendable
+from runtime.child_process import end_with_parent, nothing_to_import
 
 #: Rows in one stretch, which one process checks at a time.
 STRETCH_ROWS: Final = 50_000
 
 _engine: Engine | None = None
+
+
+class VerifyEndedError(Mendable):
+    """The log was not verified to its end, and nothing is known to be wrong with it."""
 
 
 class Verified(NamedTuple):
@@ -48,7 +56,8 @@ def verify_log(
 ) -> Verified:
     """Checks every batch that holds a position from `first` to `last` (the log's end), and the witnessed heads.
 
-    `progress` is told how many positions are done, and of how many. Memory does not grow with the log.
+    `progress` is told how many positions are done, and of how many. Memory does not grow with the log. Raises
+    `VerifyEndedError` where one of the processes was killed.
     """
     engine = open_database(url, application="verify")
     try:
@@ -117,15 +126,24 @@ Check = Callable[[Iterator[tuple[int, int]]], Iterator[tuple[int, Checked]]]
 def _checker(url: str, jobs: int) -> Iterator[Check]:
     """Checks stretches, in `jobs` processes; the results come in order."""
     if jobs == 1:
-        _open(url)
+        _open(url, None)
         try:
             yield lambda stretches: ((one[1], _check(one)) for one in stretches)
         finally:
             _close()
         return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (url,))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (url, os.getpid()))
     try:
+        with nothing_to_import():
+            # Whatever is asked for first has a process begin.
+            for _ in range(jobs):
+                pool.submit(os.getpid)
         yield lambda stretches: _ahead(pool, stretches, jobs)
+    except BrokenProcessPool as error:
+        raise VerifyEndedError(
+            f"one of the {jobs} processes that verified the log was killed, as the system does where memory runs out;"
+            " run the same command again, with fewer --jobs if need be"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -144,8 +162,10 @@ def _ahead(
         yield upto, future.result()
 
 
-def _open(url: str) -> None:
+def _open(url: str, parent: int | None) -> None:
     global _engine
+    if parent is not None:
+        end_with_parent(parent)
     _engine = open_database(url, application="verify", pool_size=1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from adapters.log.chain import ChainHead, read_chain_head, read_chain_heads
 from adapters.log.witness import WitnessError, line_of, read_witness
 from runtime import verify as verifying
 from runtime.commands.log import app
-from runtime.verify import Verified, verify_log
+from runtime.verify import Verified, VerifyEndedError, verify_log
 from tests.integration.tampering import entry, fill, tampering
 from tests.keys import KEYS
 
@@ -147,6 +149,18 @@ def test_processes_side_by_side_find_the_same(database: str, monkeypatch: pytest
     fault = verified(database, jobs=2).fault
     assert fault is not None
     assert (fault.kind, fault.position) == ("altered", 7)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_process_that_is_killed_ends_it_with_words(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "STRETCH_ROWS", 1)
+    monkeypatch.setattr(verifying, "_check", _killed)
+    with pytest.raises(VerifyEndedError, match="one of the 2 processes that verified the log was killed"):
+        verified(database, jobs=2)
+
+
+def _killed(stretch: tuple[int, int]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_witness_sees_a_history_that_was_cut_off(database: str, engine: Engine) -> None:
