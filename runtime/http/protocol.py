@@ -7,9 +7,11 @@ A body's bounds are in `runtime/http/body.py`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any, Final, cast
 
 import msgspec
+from httptools import HttpParserCallbackError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: From the connection, or from a request's first byte, to the end of its head, in seconds.
@@ -24,6 +26,7 @@ _TITLES: Final = {
     400: (b"400 Bad Request", "malformed", "The request cannot be read"),
     408: (b"408 Request Timeout", "timeout", "The request did not come in time"),
     431: (b"431 Request Header Fields Too Large", "too-large", "More than is taken at once"),
+    503: (b"503 Service Unavailable", "unavailable", "There is no room for the request now"),
 }
 
 
@@ -93,7 +96,11 @@ class Connection(HttpToolsProtocol):
             self._linger_timer = asyncio.get_running_loop().call_later(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "the request is not HTTP/1.1 as it should be")
+        if isinstance(sys.exception(), HttpParserCallbackError):
+            # What came was as it should be: there was no memory to take it in.
+            self._refuse(503, "nothing is lost: send the same again later", b"retry-after: 1\r\n")
+        else:
+            self._refuse(400, "the request is not HTTP/1.1 as it should be")
 
     def _await_head(self) -> None:
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self._head_is_late)
@@ -115,7 +122,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, header: bytes = b"") -> None:
         if self.transport.is_closing():
             return
         line, code, title = _TITLES[status]
@@ -127,5 +134,5 @@ class Connection(HttpToolsProtocol):
         }
         body = msgspec.json.encode(problem)
         head = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n"
-        self.transport.write(head % (line, len(body)) + b"\r\n" + body)
+        self.transport.write(head % (line, len(body)) + header + b"\r\n" + body)
         self.transport.close()
