@@ -96,8 +96,9 @@ class Connection(HttpToolsProtocol):
             self._linger_timer = asyncio.get_running_loop().call_later(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        if isinstance(sys.exception(), HttpParserCallbackError):
-            # What came was as it should be: there was no memory to take it in.
+        error = sys.exception()
+        if isinstance(error, HttpParserCallbackError) and isinstance(error.__context__, MemoryError):
+            # What came was as it should be.
             self._refuse(503, "nothing is lost: send the same again later", b"retry-after: 1\r\n")
         else:
             self._refuse(400, "the request is not HTTP/1.1 as it should be")

@@ -94,6 +94,8 @@ def test_a_kept_connection_is_not_cut_between_two_requests(server: tuple[str, in
     ("request_", "status"),
     [
         (b"nonsense\r\n\r\n", 400),
+        (b"POST http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"POST http://x:99999999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nX: a\nContent-Length: b\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\n X: folded\r\nX\x00: a\r\n\r\n", 400),
