@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from adapters.connectors.connector import connector
 from adapters.log.read import driver_of, read_topics
-from adapters.projections.answers import AnswerRow, HeldOut, save_answers, sent_to
+from adapters.projections.answers import TYING, AnswerRow, HeldOut, save_answers, sent_to
 from adapters.projections.checkpoint import move_checkpoint, read_checkpoint
 from adapters.projections.definitions import load_workspace
 from adapters.projections.people import load_graph, load_profiles
@@ -28,7 +28,6 @@ CHECKPOINT: Final = "answers"
 #: Rows of the log that are looked through in one transaction, and of engagement at most.
 _SPAN: Final = 100_000
 _ROWS: Final = 1_000
-_LEAD: Final = 0x616E7377
 _WITHHELD: Final = "routing.withheld"
 _TOPICS: Final = (*sorted(ENGAGEMENT), REFUSED, _WITHHELD)
 
@@ -39,7 +38,7 @@ _withheld = msgspec.json.Decoder(RoutingWithheld).decode
 def tie_answers(connection: Connection) -> int:
     """Takes in the next rows, within the connection's transaction; how many of the log's, 0 where there are none or
     another process is at it."""
-    [led] = driver_of(connection).execute("SELECT pg_try_advisory_xact_lock(%s)", (_LEAD,)).fetchone() or (
+    [led] = driver_of(connection).execute("SELECT pg_try_advisory_xact_lock(%s)", (TYING,)).fetchone() or (
         False,
     )
     after = read_checkpoint(connection, CHECKPOINT)

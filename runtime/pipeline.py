@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
+import psycopg
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -94,7 +95,14 @@ class Pipeline:
                     raise
                 self._apart[error.position] = error.reason
                 log.error("a record cannot be applied", position=error.position, reason=error.reason)
-            except (SQLAlchemyError, KeyManagementError, LostLeadError, OSError, MemoryError):
+            except (
+                SQLAlchemyError,
+                psycopg.OperationalError,
+                KeyManagementError,
+                LostLeadError,
+                OSError,
+                MemoryError,
+            ):
                 raise
             except Exception as error:
                 # Whose fault it is shows in a batch of one.

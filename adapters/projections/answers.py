@@ -12,6 +12,8 @@ from adapters.log.read import driver_of, read_positions
 from domain.correlation import Sent
 from domain.outbound import OUTCOME_VERSION, Outcome
 
+#: Held by whoever ties engagement to messages, and by whoever erases: what is tied has been looked for before.
+TYING: Final = 0x616E7377
 #: Of each person, so many of the newest messages may be answered.
 MOST_SENT: Final = 100
 

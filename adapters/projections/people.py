@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
 from adapters.log.read import driver_of
+from adapters.projections.answers import TYING
 from domain.consent import Consent
 from domain.profiles import Profile, decode_consent, decode_profile, encode_profile
 from domain.state import MembershipChange, Outcome, State
@@ -168,6 +169,9 @@ def next_due(connection: Connection) -> int | None:
 def save(connection: Connection, state: State, outcome: Outcome) -> None:
     """Writes what a step has changed, within the connection's transaction."""
     with driver_of(connection).cursor(binary=True) as cursor:
+        if outcome.erased:
+            # What is being tied to somebody's messages is there before it is looked for, or is not tied at all.
+            cursor.execute("SELECT pg_advisory_xact_lock(%b)", (TYING,))
         # Whoever was erased may have begun anew since.
         for erasure in outcome.erased:
             nodes = _text(erasure.nodes)

@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.database import STORE_ERRORS, kind_of
 from adapters.projections.definitions import load_workspace
 from domain.tracking_plan import plans_of_feeds
 from domain.workspace import FILES, Workspace
@@ -66,8 +66,8 @@ async def pull_until_stopped(engine: Engine) -> None:
         while not stop.is_set():
             try:
                 wanted = await asyncio.to_thread(_declared, engine)
-            except SQLAlchemyError as error:
-                log.warning("the store does not answer", error=type(error).__name__)
+            except STORE_ERRORS as error:
+                log.warning("the store does not answer", error=kind_of(error))
                 wanted = {name: source for name, (source, _, _) in running.items()}
             for name, (source, ended, task) in list(running.items()):
                 if wanted.get(name) != source or task.done():
@@ -101,8 +101,8 @@ async def _alone(engine: Engine, source: Source, stop: asyncio.Event) -> None:
             with _held(engine, source.feed) as held:
                 if held:
                     await pull(engine, source, stop)
-        except SQLAlchemyError as error:
-            log.warning("the store does not answer", error=type(error).__name__)
+        except STORE_ERRORS as error:
+            log.warning("the store does not answer", error=kind_of(error))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), REFRESH_S)
 

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import httpx2
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
+from adapters.database import STORE_ERRORS, kind_of
 from domain.identity_rules import DEFAULT_RULES, Rules
 from domain.tracking_plan import PlanOfFeed
 from feeds.feed import Line, MalformedError, Problem, Stream, StreamRequest
@@ -59,8 +59,8 @@ async def pull(engine: Engine, source: Source, stop: asyncio.Event) -> None:
             reason = f"{type(error).__name__}: {error}"
         except (httpx2.HTTPError, httpx2.StreamError, TimeoutError, OSError) as error:
             reason = type(error).__name__
-        except DBAPIError as error:
-            reason = f"the store does not answer: {type(error.orig).__name__}"
+        except STORE_ERRORS as error:
+            reason = f"the store does not answer: {kind_of(error)}"
         if stop.is_set():
             return
         backoff = FIRST_BACKOFF_S if came else min(backoff * 2, LAST_BACKOFF_S)

@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.database import STORE_ERRORS, kind_of
 from adapters.import_runs import Run, SupersededError, done_until, end_run, unfinished_runs
 from adapters.projections.definitions import load_workspace
 from domain.imports import run_due
@@ -93,8 +93,8 @@ def _reap(running: dict[str, Future[Run]]) -> None:
         except (ImportBusyError, SupersededError):
             # Somebody runs it by hand.
             continue
-        except SQLAlchemyError as error:
-            log.warning("the store does not answer", name=name, error=type(error).__name__)
+        except STORE_ERRORS as error:
+            log.warning("the store does not answer", name=name, error=kind_of(error))
         except Exception as error:  # noqa: BLE001
             # A fault of ours in one import must not end the others; its text may hold data.
             log.error("import broke", name=name, error=type(error).__name__)

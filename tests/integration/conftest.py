@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 from adapters.database import open_database
 from benchmarks.platform import Platform, platform
@@ -30,6 +30,14 @@ TOOLS_SECRET = "whsec_" + base64.b64encode(b"integration-tools-secret-of-32by").
 def engine(database: str) -> Iterator[Engine]:
     """A database of the test's own, opened as the application opens it."""
     engine = open_database(database, application="test", keys=KEYS)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def owner(database: str) -> Iterator[Engine]:
+    """As whoever owns the tables, without the application's limits."""
+    engine = create_engine(database, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
 

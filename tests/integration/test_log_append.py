@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from adapters.database import LOCK_TIMEOUT_MS, open_database
@@ -26,6 +26,7 @@ from adapters.log.read import (
 )
 from adapters.log.schema import PARTITION_ROWS
 from domain.records import Entry, derive_id
+from tests.integration.locks import waits_for_a_lock
 from tests.keys import KEYS
 from tests.servers import wait_until
 
@@ -33,14 +34,6 @@ from tests.servers import wait_until
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     engine = open_database(database, application="test", keys=KEYS, pool_size=12)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def owner(database: str) -> Iterator[Engine]:
-    """As whoever owns the tables, without the application's limits."""
-    engine = create_engine(database, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
 
@@ -93,19 +86,6 @@ class Held:
         self._finish.set()
         self._thread.join(10)
         assert not self._thread.is_alive()
-
-
-def waits_for_a_lock(owner: Engine) -> Callable[[], bool]:
-    statement = text(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock')"
-    )
-
-    def asked() -> bool:
-        with owner.connect() as connection:
-            return bool(connection.execute(statement).scalar())
-
-    return asked
 
 
 def test_positions_are_gapless_and_readers_never_skip_one_under_concurrent_writers(engine: Engine) -> None:

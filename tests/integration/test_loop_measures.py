@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from sqlalchemy import Engine, text
 from adapters.bus.connection import connect
 from adapters.history.tables import History
 from adapters.log.append import append
+from domain.erasure import EraseRequest, request_entry
 from domain.outbound import Outcome
-from domain.records import Identifier, Record, entry_of
+from domain.records import Identifier, Record, derive_id, entry_of, node_id
 from domain.workspace import Workspace
 from runtime.answers import tie_answers
 from runtime.definitions import Definitions, apply_workspace, open_definitions
@@ -28,7 +30,9 @@ from runtime.metrics import exposition
 from runtime.outcomes import entries_of
 from runtime.pipeline import Pipeline, drain
 from runtime.status import read_status
+from tests.integration.locks import waits_for_a_lock
 from tests.keys import said
+from tests.servers import wait_until
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -168,6 +172,31 @@ def test_what_was_tied_once_stays_so_when_it_is_done_again(told: Told) -> None:
     while told.tie():
         pass
     assert measure_loops(told.engine)["loops"] == before
+
+
+def test_what_is_tied_to_somebody_while_they_are_erased_goes_with_them(told: Told, owner: Engine) -> None:
+    def tied() -> set[str]:
+        with told.engine.connect() as connection:
+            return set(
+                connection.execute(
+                    text("SELECT outbound::text FROM answer WHERE outbound IS NOT NULL")
+                ).scalars()
+            )
+
+    user, *others = sorted(told.told)[::2]
+    request = EraseRequest(
+        id=derive_id("erase", user), node=node_id(Identifier("user_id", user)), asked_by="dpo"
+    )
+    with told.engine.begin() as connection:
+        connection.execute(text("DELETE FROM checkpoint WHERE name = 'answers'"))
+        connection.execute(text("DELETE FROM answer"))
+    with ThreadPoolExecutor(1) as thread:
+        with told.engine.begin() as tying:
+            tie_answers(tying)
+            erasing = thread.submit(told.at, 151 * HOUR, request_entry(request))
+            wait_until(waits_for_a_lock(owner), "the erasure to wait for what is being tied")
+        erasing.result()
+    assert tied() == {told.told[other] for other in others}
 
 
 def test_prometheus_reads_the_same(told: Told) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from adapters.log.append import append
 from adapters.log.read import read_head
@@ -53,6 +54,23 @@ def said(number: int, traits: bytes = b'{"plan":"pro"}') -> Entry:
             traits_at="traits",
         )
     )
+
+
+def test_a_store_that_does_not_answer_is_no_record_that_cannot_be_applied(
+    engine: Engine, definitions: Definitions
+) -> None:
+    asked = []
+
+    def locked(connection: Connection, entries: Sequence[Entry]) -> None:
+        asked.append(entries)
+        raise psycopg.errors.LockNotAvailable
+
+    drain(Pipeline(engine, definitions), 2**62)
+    with engine.begin() as connection:
+        append(connection, [said(1)], advance_to=HOUR)
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        drain(Pipeline(engine, definitions, follow=locked), 2**62)
+    assert len(asked) == 1
 
 
 #: What came into the log by an older release, or by somebody's own hand: each fails in another part of the pipeline.
