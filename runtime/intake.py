@@ -16,10 +16,9 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig
 
-from adapters.bus.consumer import open_consumer, reconnects
-from adapters.bus.streams import IN, ensure_streams
+from adapters.bus.consumer import open_incoming, reconnects
+from adapters.bus.streams import ensure_streams
 from adapters.quarantine import Quarantined
 from domain.records import Entry, derive_id
 from feeds.feed import FeedError, PartlyInvalidError, Payload
@@ -75,14 +74,7 @@ async def run_intake(js: JetStreamContext, door: Door, stop: asyncio.Event, repl
 
 async def _consume(js: JetStreamContext, door: Door, stop: asyncio.Event) -> None:
     begun = reconnects(js)
-    config = ConsumerConfig(
-        durable_name=DURABLE,
-        filter_subject=SUBJECT,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=30,
-        max_ack_pending=1_000,
-    )
-    subscription = (await open_consumer(js, IN, config)).subscription
+    subscription = await open_incoming(js, DURABLE, SUBJECT)
     while not stop.is_set() and reconnects(js) == begun:
         try:
             messages = await subscription.fetch(FETCH, timeout=FETCH_WAIT_S)

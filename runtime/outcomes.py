@@ -12,11 +12,10 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig
 from sqlalchemy import Engine
 
-from adapters.bus.consumer import open_consumer, reconnects
-from adapters.bus.streams import IN, ensure_streams
+from adapters.bus.consumer import open_incoming, reconnects
+from adapters.bus.streams import ensure_streams
 from adapters.database import STORE_ERRORS, kind_of
 from domain.outbound import OUTCOME_VERSION, Outcome
 from domain.records import Entry
@@ -65,14 +64,7 @@ async def run_outcomes(
 
 async def _consume(js: JetStreamContext, append: Append, engine: Engine, stop: asyncio.Event) -> None:
     begun = reconnects(js)
-    config = ConsumerConfig(
-        durable_name=DURABLE,
-        filter_subject=SUBJECT,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=30,
-        max_ack_pending=1_000,
-    )
-    subscription = (await open_consumer(js, IN, config)).subscription
+    subscription = await open_incoming(js, DURABLE, SUBJECT)
     while not stop.is_set() and reconnects(js) == begun:
         try:
             messages = await subscription.fetch(FETCH, timeout=FETCH_WAIT_S)

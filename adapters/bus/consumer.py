@@ -11,8 +11,10 @@ from typing import NamedTuple
 import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
+
+from adapters.bus.streams import IN
 
 log = structlog.get_logger("bus")
 
@@ -47,6 +49,20 @@ async def open_consumer(js: JetStreamContext, stream: str, config: ConsumerConfi
         await js.add_consumer(stream, config)
     old = (await js.stream_info(stream)).state.last_seq
     return Consumer(await js.pull_subscribe_bind(consumer=name, stream=stream), old)
+
+
+async def open_incoming(
+    js: JetStreamContext, durable: str, subject: str
+) -> JetStreamContext.PullSubscription:
+    """Subscribes to what is handed in on a subject. What is not acknowledged within 30 s is given out again."""
+    config = ConsumerConfig(
+        durable_name=durable,
+        filter_subject=subject,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30,
+        max_ack_pending=1_000,
+    )
+    return (await open_consumer(js, IN, config)).subscription
 
 
 async def _first(js: JetStreamContext, stream: str, subject: str) -> int:
