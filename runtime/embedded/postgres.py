@@ -30,6 +30,8 @@ from runtime.embedded.wheel import BINARIES, VERSION
 
 DATABASE = "roundtrip"
 _SUPERUSER = "postgres"
+#: What a server says that has to read its write-ahead log first. The driver knows no code of a refused connection.
+_RECOVERING = ("the database system is starting up", "is not yet accepting connections", "is in recovery mode")
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -51,7 +53,8 @@ class EmbeddedPostgres(EmbeddedServer):
         return URL.create("postgresql+psycopg", _SUPERUSER, database=DATABASE, query=query).render_as_string()
 
     def start(self, timeout: float = 60.0) -> None:
-        """Run the server and wait, at most `timeout` seconds, until the database accepts connections.
+        """Run the server and wait, at most `timeout` seconds, until the database accepts connections; ten times as long
+        while it answers that it recovers, for which it reads what was written since its last checkpoint.
 
         Also the way to restart a server that ended. Raises EmbeddedError with the end of the server's log.
         """
@@ -110,7 +113,7 @@ class EmbeddedPostgres(EmbeddedServer):
         unfinished.rename(self.store)
 
     def _run(self, account: Account | None, held: Claim) -> None:
-        argv = [str(BINARIES / "postgres"), "-D", str(self.store), *server_options(self._socket)]
+        argv = [str(BINARIES / "postgres"), "-D", str(self.store), *server_options(self._socket, self.store)]
         with open_log(self.log) as log:
             self._child = start_child(
                 argv,
@@ -123,7 +126,7 @@ class EmbeddedPostgres(EmbeddedServer):
             )
 
     def _await_database(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         target = make_conninfo(
             host=str(self._socket), port=PORT, user=_SUPERUSER, dbname=_SUPERUSER, connect_timeout=5
         )
@@ -133,7 +136,10 @@ class EmbeddedPostgres(EmbeddedServer):
                     _ensure_database(connection)
                     return
             except psycopg.OperationalError as error:
-                self._still_starting(deadline, timeout, "recovering", str(error))
+                # A recovery that is ended here begins again at the next start.
+                recovers = any(words in str(error) for words in _RECOVERING)
+                allowed = 10 * timeout if recovers else timeout
+                self._still_starting(began + allowed, allowed, "on a slow disk", str(error))
 
 
 def start_postgres(home: Path, *, timeout: float = 60.0) -> EmbeddedPostgres:

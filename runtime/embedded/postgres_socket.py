@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -27,7 +28,6 @@ _SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "max_wal_size": "4GB",
     # This build has pglz alone, which takes ten times the time that writing a page of random keys takes.
     "wal_compression": "off",
     "checkpoint_timeout": "15min",
@@ -44,12 +44,13 @@ _SETTINGS = {
 }
 
 
-def server_options(socket: Path) -> list[str]:
-    """The command line options of `postgres`, for a socket in the directory `socket`."""
+def server_options(socket: Path, store: Path) -> list[str]:
+    """The command line options of `postgres`, for a socket in the directory `socket` and data in `store`."""
     # The setting is a list, whose items are quoted like identifiers.
     quoted = '"' + str(socket).replace('"', '""') + '"'
     settings = _SETTINGS | {
         "shared_buffers": f"{_buffers_mb()}MB",
+        "max_wal_size": f"{_wal_gb(store)}GB",
         "unix_socket_directories": quoted,
         "port": str(PORT),
     }
@@ -60,6 +61,12 @@ def _buffers_mb() -> int:
     """The server's own cache, in megabytes: an eighth of this machine's memory, within bounds. It is taken page by
     page as it is used."""
     return min(max(psutil.virtual_memory().total // 2**23, 256), 1024)
+
+
+def _wal_gb(store: Path) -> int:
+    """How far the write-ahead log grows, in gigabytes: a tenth of the room that there is, within bounds. A checkpoint
+    comes with each half of it, and after one each page of the index over streams is written whole once."""
+    return min(max(shutil.disk_usage(store).free // (10 * 2**30), 1), 8)
 
 
 def socket_directory(data: Path, account: Account | None) -> Path:

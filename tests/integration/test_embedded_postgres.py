@@ -127,6 +127,23 @@ def test_server_of_someone_else_on_the_data_is_refused_by_pid(home: Path) -> Non
             other.send_signal(signal.SIGINT)
 
 
+def test_a_recovery_that_takes_longer_than_a_start_may_is_waited_for() -> None:
+    """As after a kill with gigabytes of write-ahead log behind the last checkpoint."""
+    with temporary_home() as home:
+        with start_postgres(home):
+            pass
+        data = home / "postgres"
+        with (data / "postgresql.conf").open("a") as configuration:
+            # PostgreSQL asks the archive first, and this one takes its time to say that it has nothing.
+            configuration.write("restore_command = 'sleep 2; false'\n")
+        signal_file = data / "recovery.signal"
+        signal_file.touch()
+        shutil.chown(signal_file, user=data.stat().st_uid, group=data.stat().st_gid)
+        with start_postgres(home, timeout=0.5) as server:
+            assert ask(server, "select 42") == 42
+        assert "the database system is" in server.log.read_text()
+
+
 def test_a_mistake_in_its_configuration_is_quoted_from_the_log(home: Path) -> None:
     configuration = home / "postgres" / "postgresql.conf"
     before = configuration.read_bytes()
