@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters.files import File
+from adapters.keys.making import SealedAhead
 from adapters.quarantine import Quarantined
 from domain.entries import entries_for
 from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
@@ -23,13 +24,15 @@ from runtime.set_aside import told_of
 
 
 class Batch(NamedTuple):
-    """Rows up to the one with `number`: one transaction. With them, `read` bytes of the file have been read."""
+    """Rows up to the one with `number`: one transaction. With them, `read` bytes of the file have been read. Where the
+    entries were sealed `ahead`, they are there and not in `entries`."""
 
     number: int
     entries: Sequence[Entry]
     rejected: Sequence[Rejected]
     aside: Sequence[Quarantined] = ()
     read: int = 0
+    ahead: SealedAhead | None = None
 
 
 def mapped(

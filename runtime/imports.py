@@ -21,7 +21,9 @@ from sqlalchemy import Engine
 
 from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
-from adapters.log.append import append
+from adapters.keys.keyring import keyring_of
+from adapters.keys.making import open_ahead
+from adapters.log.append import append, append_ahead
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import put_aside
 from domain.identity_rules import Rules
@@ -57,6 +59,7 @@ def run_import(
     with engine.begin() as connection:
         progress = begin_import(connection, Progress(identity, feed, file.name, now))
         rules = rules_of(load_workspace(connection))
+        keys = keyring_of(connection).management
     if progress.done:
         return progress
     with (
@@ -66,16 +69,19 @@ def run_import(
     ):
         found = batches(file, feed, mapping, progress.started_at, progress.number, plan, rules)
         if reader is not None and plan is None and file.size >= WORTH_A_PROCESS:
-            found = reader.batches(Asked.of(file, feed, mapping, progress.started_at, progress.number, rules))
-        under_way: Future[Progress] | None = None
+            asked = Asked.of(file, feed, mapping, progress.started_at, progress.number, rules, keys)
+            found = reader.batches(asked)
+        under_way: Future[tuple[Progress, bool]] | None = None
         for batch in found:
             # While one batch is committed, the next is read.
             if under_way is not None:
-                progress = under_way.result()
+                progress, in_vain = under_way.result()
+                if reader is not None and in_vain:
+                    reader.seals = False
                 report(progress, batch.read)
             under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
         if under_way is not None:
-            progress = under_way.result()
+            progress, _ = under_way.result()
         done = progress._replace(done=True)
         with engine.begin() as connection:
             move_import(connection, progress, done)
@@ -103,12 +109,20 @@ def rejected_file(name: str) -> Path:
     return place.with_name(place.name + ".rejected.ndjson")
 
 
-def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules) -> Progress:
+def _commit(
+    engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules
+) -> tuple[Progress, bool]:
+    """How far the import has come, and whether the batch was sealed ahead in vain."""
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)
-        appended = append(connection, batch.entries, rules=rules).appended
+        done = append_ahead(connection, batch.ahead) if batch.ahead is not None else None
+        in_vain = batch.ahead is not None and done is None
+        if done is None:
+            entries = batch.entries if batch.ahead is None else open_ahead(batch.ahead)
+            done = append(connection, entries, rules=rules)
+        appended = done.appended
         new = sum(one.new for one in appended)
         progress = before._replace(
             number=batch.number,
@@ -120,7 +134,7 @@ def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules
         move_import(connection, before, progress)
         failpoint("import.before_commit")
     failpoint("import.committed")
-    return progress
+    return progress, in_vain
 
 
 class _Aside:

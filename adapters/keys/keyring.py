@@ -11,8 +11,8 @@ back, as the transaction that made it may yet fail (docs/decisions/0010-keys-and
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from threading import Lock
 from typing import Any, Final
 
@@ -22,11 +22,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from adapters.keys.local import KEY_BYTES
+from adapters.keys.making import context_of, key_rows, make_keys, sealed, write_keys
 from adapters.keys.management import KeyManagement, KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.sealing import NONCE_BYTES, SEALED, place_of_row, same_nonce, seal, unseal
 from adapters.log.driver import driver_of
-from adapters.log.wire import HEADER, TRAILER
 from domain.records import Entry, Row
 
 #: Keys that are remembered: a key takes about 250 bytes.
@@ -38,8 +37,6 @@ PROBE: Final = 64
 OPTION: Final = "roundtrip_keyring"
 
 _SEALED: Final = bytes([SEALED])
-#: A tuple of `subject_key` up to the wrapped key, in PostgreSQL's binary COPY format.
-_KEY: Final = struct.Struct(">hi16si")
 
 Cursor = psycopg.Cursor[Any]
 
@@ -66,12 +63,19 @@ class Keyring:
         self._old: dict[str, DataKey] = {}
         self._as_of = -1
 
+    @property
+    def management(self) -> KeyManagement:
+        """What wraps its keys."""
+        return self._management
+
     def seal(self, cursor: Cursor, entries: Sequence[Entry], erasures: int) -> Iterator[bytes]:
         """The entries' states, each sealed as it is asked for, but for those that are nobody's. The head's lock has
         to be held; `erasures` is what the head says. The keys are there when this returns."""
         subjects = {owner for entry in entries if (owner := entry[3]) is not None}
+        if len(subjects) >= MANY and (anew := self._sealed_anew(cursor, entries, subjects, erasures)):
+            return anew
         keys = self._for_writing(cursor, subjects, erasures) if subjects else {}
-        return _sealed(entries, keys)
+        return sealed(entries, {subject: key.secret for subject, key in keys.items()})
 
     def destroyed(self, cursor: Cursor, subjects: Collection[str], erasures: int) -> dict[str, int]:
         """Those of the subjects who were erased, and of whom nothing has come since: each with the last position that
@@ -137,8 +141,6 @@ class Keyring:
         """A living key for each subject, made where there is none. Keys are made under the head's lock, so
         two processes never make one for the same subject; `erasures` None says that it is not held yet."""
         if erasures is not None:
-            if (new := self._all_new(cursor, list(subjects), erasures)) is not None:
-                return new
             keys = self._known(cursor, subjects, erasures)
         else:
             keys = self._known(cursor, subjects, _erasures(cursor))
@@ -152,37 +154,34 @@ class Keyring:
             keys.update(self._make(cursor, absent, destroyed))
         return keys
 
-    def _all_new(self, cursor: Cursor, subjects: Sequence[str], erasures: int) -> dict[str, DataKey] | None:
-        """New keys for many subjects of whom none has one as far as some of them tell: what the table's primary key
-        says to that is the look-up. `None` where one has."""
-        if len(subjects) < MANY or self._known(cursor, subjects[:: len(subjects) // PROBE], erasures):
+    def _sealed_anew(
+        self, cursor: Cursor, entries: Sequence[Entry], subjects: Collection[str], erasures: int
+    ) -> Iterator[bytes] | None:
+        """The states under new keys, where none of the subjects has one as far as some of them tell: what the table's
+        primary key says to the new ones is the look-up. `None` where one has."""
+        probed = list(islice(subjects, 0, None, len(subjects) // PROBE))
+        if self._known(cursor, probed, erasures):
             return None
+        secrets, wrapped = make_keys(self._management, list(subjects))
+        rows = key_rows(list(subjects), wrapped)
+        states = sealed(entries, dict(zip(subjects, secrets, strict=True)))
+        early: list[bytes] = []
         cursor.execute("SAVEPOINT keys")
         try:
-            return dict(self._make(cursor, subjects, ()))
+            write_keys(cursor, rows, lambda: early.extend(islice(states, len(entries) // len(rows))))
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT keys")
             return None
+        return chain(early, states)
 
     def _make(
         self, cursor: Cursor, absent: Sequence[str], destroyed: Sequence[str]
     ) -> Iterable[tuple[str, DataKey]]:
         """Keys for subjects that never had one, and for those whose key was destroyed."""
         subjects = [*absent, *destroyed]
-        secrets = os.urandom(KEY_BYTES * len(subjects))
-        made = [secrets[at : at + KEY_BYTES] for at in range(0, len(secrets), KEY_BYTES)]
-        together = context_of("".join(subjects))
-        contexts = [together[at : at + 16] for at in range(0, len(together), 16)]
-        wrapped = self._management.wrap_all(contexts, made)
+        secrets, wrapped = make_keys(self._management, subjects)
         if absent:
-            rows = [
-                _KEY.pack(2, 16, context, len(key)) + key
-                for context, key in zip(contexts[: len(absent)], wrapped, strict=False)
-            ]
-            # In order of the index, whose pages are then gone through once: up to the subject all are the same bytes.
-            rows.sort()
-            with cursor.copy("COPY subject_key (subject, wrapped) FROM STDIN (FORMAT binary)") as copy:
-                copy.write(HEADER + b"".join(rows) + TRAILER)
+            write_keys(cursor, key_rows(absent, wrapped[: len(absent)]))
         if destroyed:
             cursor.execute(
                 "UPDATE subject_key AS held SET wrapped = made.wrapped"
@@ -192,7 +191,7 @@ class Keyring:
             )
             if cursor.rowcount != len(destroyed):
                 raise KeyManagementError("a key was made without the log's head being locked; begin again")
-        return [(subject, DataKey(key, 0)) for subject, key in zip(subjects, made, strict=True)]
+        return [(subject, DataKey(secret, 0)) for subject, secret in zip(subjects, secrets, strict=True)]
 
     def _known(self, cursor: Cursor, subjects: Collection[str], as_of: int) -> dict[str, DataKey]:
         """The keys that there are, from memory or the table."""
@@ -240,21 +239,6 @@ class Keyring:
         self._as_of = as_of
 
 
-def _sealed(entries: Sequence[Entry], keys: Mapping[str, DataKey]) -> Iterator[bytes]:
-    nonces = os.urandom(NONCE_BYTES * len(entries))
-    owner: str | None = None
-    for start, (stream_id, version, _, subject, state) in zip(
-        range(0, len(nonces), NONCE_BYTES), entries, strict=True
-    ):
-        if subject is None:
-            yield state
-            continue
-        if subject != owner:
-            # What somebody does comes in runs, and making a cipher takes as long as sealing by it.
-            owner, cipher = subject, AESGCM(keys[subject].secret)
-        yield seal(cipher, nonces[start : start + NONCE_BYTES], state, place_of_row(stream_id, version))
-
-
 def _opened(rows: Sequence[Row], keys: Mapping[str, DataKey]) -> Iterator[Row]:
     owner: str | None = None
     for row in rows:
@@ -281,11 +265,6 @@ def _opened(rows: Sequence[Row], keys: Mapping[str, DataKey]) -> Iterator[Row]:
                 " tells which"
             ) from error
         yield Row(position, stream_id, version, topic, subject, recorded_at, state)
-
-
-def context_of(subject: str) -> bytes:
-    """What a subject's data key is wrapped for."""
-    return bytes.fromhex(subject.replace("-", ""))
 
 
 def keyring_of(connection: Connection) -> Keyring:

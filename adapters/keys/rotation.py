@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from adapters.keys.keyring import context_of
+from adapters.keys.making import context_of
 from adapters.keys.management import KeyManagement
 from adapters.log.driver import driver_of
 

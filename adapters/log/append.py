@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
+from adapters.keys.making import SealedAhead, write_keys
 from adapters.log.devices import led_by_last_users
 from adapters.log.driver import driver_of
 from adapters.log.writing import write_rows
@@ -84,6 +85,29 @@ def append(
         known = _positions(cursor, entries) if many or head.known or head.moved else {}
         fresh, appended = _number(entries, head.position, known, must_be_new)
         return _write(connection, cursor, head, fresh, appended, rules)
+
+
+def append_ahead(connection: Connection, ahead: SealedAhead) -> Batch | None:
+    """As `append`, of many entries that were sealed before: their states are as they will be stored. `None`, and
+    nothing was appended, where one of them is in the log already, or somebody whose they are has or had a key."""
+    entries = ahead.entries
+    with driver_of(connection).cursor(binary=True) as cursor:
+        head = _lock_head(cursor, None, entries[::PROBE])
+        if head.known or not entries:
+            return None
+        first, last = head.position + 1, head.position + len(entries)
+        cursor.execute("SAVEPOINT append")
+        try:
+            write_keys(cursor, ahead.rows)
+            _ensure_partitions(cursor, first, last, head.partition_rows)
+            states = (entry.state for entry in entries)
+            write_rows(cursor, head.digest, first, head.recorded_at, entries, states)
+        except psycopg.errors.UniqueViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT append")
+            return None
+        return Batch(
+            [Appended(position, True) for position in range(first, last + 1)], last, head.recorded_at
+        )
 
 
 class _Head(NamedTuple):

@@ -31,7 +31,11 @@ from runtime.embedded.wheel import BINARIES, VERSION
 DATABASE = "roundtrip"
 _SUPERUSER = "postgres"
 #: What a server says that has to read its write-ahead log first. The driver knows no code of a refused connection.
-_RECOVERING = ("the database system is starting up", "is not yet accepting connections", "is in recovery mode")
+_RECOVERING = (
+    "the database system is starting up",
+    "is not yet accepting connections",
+    "is in recovery mode",
+)
 
 
 class EmbeddedPostgres(EmbeddedServer):

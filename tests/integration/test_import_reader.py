@@ -1,4 +1,4 @@
-"""A file that is read in a process of its own gives what it gives here, and its faults are told here."""
+"""A file that is read in a process of its own gives what it gives here, sealed or not, and its faults are told here."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from adapters.files import open_file
+from adapters.keys.making import open_ahead
 from domain.identifiers import VENDOR
 from domain.identity_rules import Rules
 from feeds.blocks import BLOCK_ROWS
 from feeds.mapping import Mapping
 from feeds.rows import FileError
-from runtime.import_batches import batches
+from runtime.import_batches import Batch, batches
 from runtime.import_reader import Asked, Reader
+from tests.keys import KEYS
 
 MAPPING = Mapping.model_validate(
     {"identifiers": {"crm.card": "card", "user_id": "user"}, "values": {"plan": "plan"}}
@@ -43,15 +45,41 @@ def file(tmp_path: Path) -> Path:
 
 def asked(path: Path, mapping: Mapping = MAPPING, after: int = 0) -> Asked:
     with open_file(str(path)) as opened:
-        return Asked.of(opened, "crm", mapping, 1, after, RULES)
+        return Asked.of(opened, "crm", mapping, 1, after, RULES, KEYS)
+
+
+def in_the_clear(batch: Batch) -> Batch:
+    return batch if batch.ahead is None else batch._replace(entries=open_ahead(batch.ahead), ahead=None)
 
 
 def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) -> None:
     for after in (0, BLOCK_ROWS + 7):
         with open_file(str(file)) as opened:
             here = list(batches(opened, "crm", MAPPING, 1, after, None, RULES))
-        assert list(reader.batches(asked(file, after=after))) == here
+        read = list(reader.batches(asked(file, after=after)))
+        assert list(map(in_the_clear, read)) == here
+        assert all(batch.ahead for batch in read)
     assert sum(len(batch.entries) + len(batch.rejected) for batch in here) == BLOCK_ROWS * 2 - 6
+
+
+def test_it_seals_no_more_once_it_is_told_that_people_are_known(reader: Reader, file: Path) -> None:
+    more = [f"v-{number},d-{number},pro" for number in range(BLOCK_ROWS)]
+    file.write_text("\n".join([file.read_text(), *more]))
+    with open_file(str(file)) as opened:
+        here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
+    read = []
+    for batch in reader.batches(asked(file)):
+        reader.seals = False
+        read.append(batch)
+    assert list(map(in_the_clear, read)) == here
+    assert read[0].ahead
+    assert not read[-1].ahead
+
+
+def test_it_seals_nothing_where_the_log_says_whose_a_row_is(reader: Reader, file: Path) -> None:
+    rules = Rules({"card": VENDOR}, shared_device="most_recent_user")
+    [*read] = reader.batches(asked(file)._replace(rules=rules))
+    assert not any(batch.ahead for batch in read)
 
 
 def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Reader, file: Path) -> None:
@@ -63,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Read
     with pytest.raises(FileError, match="was changed while it was imported"):
         list(reader.batches(before))
     [batch] = reader.batches(asked(file))
-    assert len(batch.entries) == 1
+    assert len(in_the_clear(batch).entries) == 1
 
 
 def test_a_reader_that_is_killed_is_told_of(file: Path) -> None:

@@ -13,9 +13,10 @@ from adapters.database import open_database
 from adapters.keys.destruction import destroy_keys
 from adapters.keys.keyring import MANY
 from adapters.keys.local import LocalKeys
+from adapters.keys.making import open_ahead, seal_ahead
 from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.rotation import rewrap
-from adapters.log.append import append
+from adapters.log.append import append, append_ahead
 from adapters.log.read import driver_of, iterate, read_rows
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
 from domain.records import Identifier, Record, Row, entry_of, node_id
@@ -135,6 +136,40 @@ def test_among_many_new_people_the_known_and_the_erased_keep_what_holds_of_them(
     names = ["bob", *(name for name, _ in people[:500]), "ann again", "bob again"]
     expected = [None, *(f'{{"name":"{name}"}}' for name in [*names, *(name for name, _ in people[500:])])]
     assert says(engine) == says(other) == expected
+    assert verify_log(database, lambda done, of: None).fault is None
+
+
+def test_what_was_sealed_ahead_is_appended_as_it_is_where_all_are_new(
+    database: str, engine: Engine, other: Engine
+) -> None:
+    entries = [entry("ann", ANN), entry("ann again", ANN), entry("nobody's"), entry("bob", BOB)]
+    ahead = seal_ahead(KEYS, entries)
+    assert open_ahead(ahead) == entries
+    with engine.begin() as connection:
+        done = append_ahead(connection, ahead)
+    assert done is not None
+    assert [(one.position, one.new) for one in done.appended] == [(n, True) for n in range(1, 5)]
+    assert says(engine) == says(other) == [one.state.decode() for one in entries]
+    assert verify_log(database, lambda done, of: None).fault is None
+
+
+@pytest.mark.parametrize("known", ["ann", "of ann", "erased"])
+def test_what_was_sealed_ahead_is_not_appended_where_a_row_or_a_person_is_known(
+    database: str, engine: Engine, other: Engine, known: str
+) -> None:
+    add(engine, (known, ANN))
+    if known == "erased":
+        with other.begin() as connection:
+            erase(connection, ANN)
+    before = says(engine)
+    many = [(f"new-{number}", node_id(Identifier("user_id", f"u-{number}"))) for number in range(100)]
+    entries = [entry(name, subject) for name, subject in [*many, ("ann", ANN)]]
+    with other.begin() as connection:
+        assert append_ahead(connection, seal_ahead(KEYS, entries)) is None
+        done = append(connection, entries)
+    fresh = entries[:-1] if known == "ann" else entries
+    assert says(engine) == says(other) == before + [one.state.decode() for one in fresh]
+    assert [one.new for one in done.appended] == [True] * 100 + [known != "ann"]
     assert verify_log(database, lambda done, of: None).fault is None
 
 
