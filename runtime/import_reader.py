@@ -16,9 +16,14 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import Engine
+
+from adapters.database import STORE_ERRORS, open_database
 from adapters.files import File, Options, open_file
-from adapters.keys.making import SealedAhead, seal_ahead
+from adapters.keys.keyring import keyring_of
+from adapters.keys.making import SealedAhead
 from adapters.keys.management import KeyManagement
+from adapters.log.driver import driver_of
 from domain.identity_rules import Rules
 from domain.records import Entry
 from feeds.mapping import Mapping
@@ -34,8 +39,15 @@ _AHEAD: Final = 2
 _entry: Final[Callable[[Iterable[Any]], Entry]] = partial(tuple.__new__, Entry)
 
 
+class Sealing(NamedTuple):
+    """Where the keys are that states are sealed under, and what wraps them."""
+
+    url: str
+    keys: KeyManagement
+
+
 class Asked(NamedTuple):
-    """Which rows of which file as which records: what `batches` is told."""
+    """Which rows of which file as which records: what `batches` is told. With `sealing`, they are also sealed."""
 
     name: str
     kind: str
@@ -46,7 +58,7 @@ class Asked(NamedTuple):
     began_at: int
     after: int
     rules: Rules
-    keys: KeyManagement
+    sealing: Sealing | None
 
     @classmethod
     def of(
@@ -57,28 +69,28 @@ class Asked(NamedTuple):
         began_at: int,
         after: int,
         rules: Rules,
-        keys: KeyManagement,
+        sealing: Sealing | None = None,
     ) -> Asked:
         return cls(
-            file.name, file.kind, file.options, file.digest, feed, mapping, began_at, after, rules, keys
+            file.name, file.kind, file.options, file.digest, feed, mapping, began_at, after, rules, sealing
         )
 
 
 class _Handed(NamedTuple):
     """A batch on its way between the processes: columns, since rows take three times as long to be written. `keys` are
-    there where the states are sealed: `secrets` and `rows` of `SealedAhead`."""
+    there where the states are sealed: what `SealedAhead` has behind its entries."""
 
     number: int
     columns: Sequence[Sequence[Any]]
     rejected: Sequence[Rejected]
     read: int
-    keys: tuple[bytes, Sequence[bytes]] | None
+    keys: tuple[int, bytes, Sequence[bytes]] | None
 
     @classmethod
     def of(cls, batch: Batch) -> _Handed:
         entries, keys = batch.entries, None
         if batch.ahead is not None:
-            entries, keys = batch.ahead.entries, (batch.ahead.secrets, batch.ahead.rows)
+            entries, keys = batch.ahead.entries, batch.ahead[1:]
         return cls(batch.number, tuple(zip(*entries, strict=True)), batch.rejected, batch.read, keys)
 
     @property
@@ -92,12 +104,11 @@ class _Handed(NamedTuple):
 class Reader:
     """The process, which begins where it is first asked for something. One file is read at a time.
 
-    Until `seals` is set to false, it also seals what it has read, as if all of it were of people who are new: so the
-    two processes have about as much to do.
+    Where it is told by which keys, it also seals what it has read while whoever writes has enough to do: so both have
+    about as much to do, whatever reading costs.
     """
 
     def __init__(self) -> None:
-        self.seals = True
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (os.getpid(),))
 
     def __enter__(self) -> Reader:
@@ -116,13 +127,13 @@ class Reader:
 
     def batches(self, asked: Asked) -> Iterator[Batch]:
         """As `runtime.import_batches.batches`. Raises `FileError`."""
-        # Of somebody without a user, the log says who it was.
-        self.seals = not asked.rules.most_recent_user
         with nothing_to_import():
-            ahead: deque[Future[_Handed | None]] = deque([self._pool.submit(_begin, asked, self.seals)])
+            ahead: deque[Future[_Handed | None]] = deque([self._pool.submit(_begin, asked)])
         try:
             while (handed := ahead.popleft().result()) is not None:
-                ahead += [self._pool.submit(_next, self.seals) for _ in range(_AHEAD - len(ahead))]
+                # Who is not waited for has the time to seal the next one.
+                seals = all(one.done() for one in ahead)
+                ahead += [self._pool.submit(_next, seals) for _ in range(_AHEAD - len(ahead))]
                 yield handed.batch
         except BrokenProcessPool as error:
             raise FileError(
@@ -132,7 +143,7 @@ class Reader:
 
 _open: ExitStack = ExitStack()
 _found: Iterator[Batch] = iter(())
-_keys: KeyManagement
+_engine: Engine | None = None
 
 
 def _start(parent: int) -> None:
@@ -140,16 +151,20 @@ def _start(parent: int) -> None:
     spare_the_collector()
 
 
-def _begin(asked: Asked, seals: bool) -> _Handed | None:
+def _begin(asked: Asked) -> _Handed | None:
     """Opens the file; its first batch."""
-    global _found, _keys
+    global _found, _engine
     _open.close()
     file = _open.enter_context(open_file(asked.name, asked.kind, asked.options))
     if file.digest != asked.digest:
         raise FileError(f"{asked.name}: was changed while it was imported; run the import again")
     _found = batches(file, asked.feed, asked.mapping, asked.began_at, asked.after, None, asked.rules)
-    _keys = asked.keys
-    return _next(seals)
+    _engine = None
+    if asked.sealing is not None:
+        url, keys = asked.sealing
+        _engine = open_database(url, application="import, reader", keys=keys, pool_size=1)
+        _open.callback(_engine.dispose)
+    return _next(False)
 
 
 def _next(seals: bool) -> _Handed | None:
@@ -157,6 +172,15 @@ def _next(seals: bool) -> _Handed | None:
     if batch is None:
         _open.close()
         return None
-    if seals:
-        batch = batch._replace(entries=(), ahead=seal_ahead(_keys, batch.entries))
+    if seals and _engine is not None and (ahead := _sealed(_engine, batch.entries)) is not None:
+        batch = batch._replace(entries=(), ahead=ahead)
     return _Handed.of(batch)
+
+
+def _sealed(engine: Engine, entries: Sequence[Entry]) -> SealedAhead | None:
+    try:
+        with engine.connect() as connection, driver_of(connection).cursor(binary=True) as cursor:
+            return keyring_of(connection).seal_ahead(cursor, entries)
+    except STORE_ERRORS:
+        # Whoever writes has the same store, and tells what is the matter with it.
+        return None

@@ -34,7 +34,7 @@ from feeds.rows import Rejected
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
 from runtime.import_batches import Batch, batches
-from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader
+from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader, Sealing
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -62,6 +62,7 @@ def run_import(
         keys = keyring_of(connection).management
     if progress.done:
         return progress
+    url = engine.url.render_as_string(hide_password=False)
     with (
         _Aside(aside or rejected_file(file.name), progress.rejected_bytes) as rejected,
         ThreadPoolExecutor(1) as thread,
@@ -69,19 +70,19 @@ def run_import(
     ):
         found = batches(file, feed, mapping, progress.started_at, progress.number, plan, rules)
         if reader is not None and plan is None and file.size >= WORTH_A_PROCESS:
-            asked = Asked.of(file, feed, mapping, progress.started_at, progress.number, rules, keys)
+            # Of who has no user on a shared device, the log says who it was.
+            sealing = None if rules.most_recent_user else Sealing(url, keys)
+            asked = Asked.of(file, feed, mapping, progress.started_at, progress.number, rules, sealing)
             found = reader.batches(asked)
-        under_way: Future[tuple[Progress, bool]] | None = None
+        under_way: Future[Progress] | None = None
         for batch in found:
             # While one batch is committed, the next is read.
             if under_way is not None:
-                progress, in_vain = under_way.result()
-                if reader is not None and in_vain:
-                    reader.seals = False
+                progress = under_way.result()
                 report(progress, batch.read)
             under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
         if under_way is not None:
-            progress, _ = under_way.result()
+            progress = under_way.result()
         done = progress._replace(done=True)
         with engine.begin() as connection:
             move_import(connection, progress, done)
@@ -109,16 +110,12 @@ def rejected_file(name: str) -> Path:
     return place.with_name(place.name + ".rejected.ndjson")
 
 
-def _commit(
-    engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules
-) -> tuple[Progress, bool]:
-    """How far the import has come, and whether the batch was sealed ahead in vain."""
+def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules) -> Progress:
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)
         done = append_ahead(connection, batch.ahead) if batch.ahead is not None else None
-        in_vain = batch.ahead is not None and done is None
         if done is None:
             entries = batch.entries if batch.ahead is None else open_ahead(batch.ahead)
             done = append(connection, entries, rules=rules)
@@ -134,7 +131,7 @@ def _commit(
         move_import(connection, before, progress)
         failpoint("import.before_commit")
     failpoint("import.committed")
-    return progress, in_vain
+    return progress
 
 
 class _Aside:

@@ -22,7 +22,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from adapters.keys.making import context_of, key_rows, make_keys, sealed, write_keys
+from adapters.keys.making import (
+    SealedAhead,
+    context_of,
+    key_rows,
+    make_keys,
+    seal_ahead,
+    sealed,
+    subjects_of,
+    write_keys,
+)
 from adapters.keys.management import KeyManagement, KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.sealing import NONCE_BYTES, SEALED, place_of_row, same_nonce, seal, unseal
 from adapters.log.driver import driver_of
@@ -76,6 +85,16 @@ class Keyring:
             return anew
         keys = self._for_writing(cursor, subjects, erasures) if subjects else {}
         return sealed(entries, {subject: key.secret for subject, key in keys.items()})
+
+    def seal_ahead(self, cursor: Cursor, entries: Sequence[Entry]) -> SealedAhead | None:
+        """The entries sealed before the head's lock is held. `None` where somebody was erased of whom nothing has come
+        since: a key in place of one that was destroyed is made under the lock."""
+        erasures = _erasures(cursor)
+        known = self._known(cursor, subjects_of(entries), erasures)
+        if not all(key.secret for key in known.values()):
+            return None
+        secrets = {subject: key.secret for subject, key in known.items()}
+        return seal_ahead(self._management, entries, secrets, erasures)
 
     def destroyed(self, cursor: Cursor, subjects: Collection[str], erasures: int) -> dict[str, int]:
         """Those of the subjects who were erased, and of whom nothing has come since: each with the last position that

@@ -1,7 +1,7 @@
 """New keys, and states sealed under them.
 
-Both can be done ahead by whoever has the master key, before it is known that the subjects have no keys: whether they
-had some, the primary key of `subject_key` says as the new ones are written down.
+Both can be done ahead by whoever has the master key, before the log's head is locked: whether somebody was erased since
+says the head, and whether somebody has a key by now the primary key of `subject_key`, as the new ones are written down.
 """
 
 from __future__ import annotations
@@ -59,30 +59,38 @@ def write_keys(
 
 
 class SealedAhead(NamedTuple):
-    """Entries whose states are sealed, under new keys for all whose they are: `secrets`, in the order in which these
-    first come, and `rows` of them (`key_rows`)."""
+    """Entries whose states are sealed, under keys that were there as the log's head counted so many `erasures`, and new
+    ones for those who had none then. `secrets` are all of these keys, in the order in which whose they are come, `rows`
+    those that are new (`key_rows`)."""
 
     entries: Sequence[Entry]
+    erasures: int
     secrets: bytes
     rows: Sequence[bytes]
 
 
-def seal_ahead(management: KeyManagement, entries: Sequence[Entry]) -> SealedAhead:
-    """The entries as they are appended if none of their subjects has a key (`adapters.log.append.append_ahead`)."""
-    subjects = _subjects(entries)
-    secrets, wrapped = make_keys(management, subjects)
-    states = sealed(entries, dict(zip(subjects, secrets, strict=True)))
+def seal_ahead(
+    management: KeyManagement, entries: Sequence[Entry], known: Mapping[str, bytes], erasures: int
+) -> SealedAhead:
+    """The entries as they may be appended while nobody is erased, and nobody else makes a key for somebody who is not
+    among the `known` (`adapters.log.append.append_ahead`)."""
+    subjects = subjects_of(entries)
+    new = [subject for subject in subjects if subject not in known]
+    made, wrapped = make_keys(management, new)
+    secrets = {**known, **dict(zip(new, made, strict=True))}
+    states = sealed(entries, secrets)
     return SealedAhead(
         [Entry(*entry[:4], state) for entry, state in zip(entries, states, strict=True)],
-        b"".join(secrets),
-        key_rows(subjects, wrapped),
+        erasures,
+        b"".join(map(secrets.__getitem__, subjects)),
+        key_rows(new, wrapped),
     )
 
 
 def open_ahead(ahead: SealedAhead) -> list[Entry]:
     """The entries with their states in the clear again."""
     secrets = (ahead.secrets[at : at + KEY_BYTES] for at in range(0, len(ahead.secrets), KEY_BYTES))
-    keys = dict(zip(_subjects(ahead.entries), secrets, strict=True))
+    keys = dict(zip(subjects_of(ahead.entries), secrets, strict=True))
     return [
         entry
         if entry.subject is None
@@ -95,7 +103,8 @@ def open_ahead(ahead: SealedAhead) -> list[Entry]:
     ]
 
 
-def _subjects(entries: Iterable[Entry]) -> list[str]:
+def subjects_of(entries: Iterable[Entry]) -> list[str]:
+    """Whose they are, in the order in which these first come."""
     return list(dict.fromkeys(owner for entry in entries if (owner := entry[3]) is not None))
 
 

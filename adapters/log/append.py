@@ -88,17 +88,19 @@ def append(
 
 
 def append_ahead(connection: Connection, ahead: SealedAhead) -> Batch | None:
-    """As `append`, of many entries that were sealed before: their states are as they will be stored. `None`, and
-    nothing was appended, where one of them is in the log already, or somebody whose they are has or had a key."""
+    """As `append`, of entries that were sealed before: their states are as they will be stored. `None`, and nothing
+    was appended, where one of them is in the log already, somebody was erased since they were sealed, or somebody has a
+    key by now for whom one was made."""
     entries = ahead.entries
     with driver_of(connection).cursor(binary=True) as cursor:
         head = _lock_head(cursor, None, entries[::PROBE])
-        if head.known or not entries:
+        if head.known or head.erasures != ahead.erasures or not entries:
             return None
         first, last = head.position + 1, head.position + len(entries)
         cursor.execute("SAVEPOINT append")
         try:
-            write_keys(cursor, ahead.rows)
+            if ahead.rows:
+                write_keys(cursor, ahead.rows)
             _ensure_partitions(cursor, first, last, head.partition_rows)
             states = (entry.state for entry in entries)
             write_rows(cursor, head.digest, first, head.recorded_at, entries, states)

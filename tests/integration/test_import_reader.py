@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from adapters.files import open_file
 from adapters.keys.making import open_ahead
+from adapters.log.append import append, append_ahead
+from adapters.log.read import iterate
 from domain.identifiers import VENDOR
 from domain.identity_rules import Rules
 from feeds.blocks import BLOCK_ROWS
 from feeds.mapping import Mapping
 from feeds.rows import FileError
 from runtime.import_batches import Batch, batches
-from runtime.import_reader import Asked, Reader
+from runtime.import_reader import Asked, Reader, Sealing
 from tests.keys import KEYS
 
 MAPPING = Mapping.model_validate(
@@ -45,7 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 def asked(path: Path, mapping: Mapping = MAPPING, after: int = 0) -> Asked:
     with open_file(str(path)) as opened:
-        return Asked.of(opened, "crm", mapping, 1, after, RULES, KEYS)
+        return Asked.of(opened, "crm", mapping, 1, after, RULES)
 
 
 def in_the_clear(batch: Batch) -> Batch:
@@ -56,30 +59,35 @@ def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) ->
     for after in (0, BLOCK_ROWS + 7):
         with open_file(str(file)) as opened:
             here = list(batches(opened, "crm", MAPPING, 1, after, None, RULES))
-        read = list(reader.batches(asked(file, after=after)))
-        assert list(map(in_the_clear, read)) == here
-        assert all(batch.ahead for batch in read)
+        assert list(reader.batches(asked(file, after=after))) == here
     assert sum(len(batch.entries) + len(batch.rejected) for batch in here) == BLOCK_ROWS * 2 - 6
 
 
-def test_it_seals_no_more_once_it_is_told_that_people_are_known(reader: Reader, file: Path) -> None:
-    more = [f"v-{number},d-{number},pro" for number in range(BLOCK_ROWS)]
-    file.write_text("\n".join([file.read_text(), *more]))
+def test_what_it_seals_is_what_is_read_here(
+    reader: Reader, file: Path, database: str, engine: Engine
+) -> None:
     with open_file(str(file)) as opened:
         here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
-    read = []
-    for batch in reader.batches(asked(file)):
-        reader.seals = False
-        read.append(batch)
+    known = here[1].entries[::2]
+    with engine.begin() as connection:
+        append(connection, [entry._replace(stream_id=entry.subject or "") for entry in known])
+    read = list(reader.batches(asked(file)._replace(sealing=Sealing(database, KEYS))))
     assert list(map(in_the_clear, read)) == here
-    assert read[0].ahead
-    assert not read[-1].ahead
+    # The one after the first is asked for while nobody waits.
+    assert read[1].ahead
+    with engine.begin() as connection:
+        assert append_ahead(connection, read[1].ahead)
+        assert not append_ahead(connection, read[1].ahead)
+    with engine.connect() as connection:
+        added = list(iterate(connection, len(known)))
+    assert [row.state for row in added] == [entry.state for entry in here[1].entries]
 
 
-def test_it_seals_nothing_where_the_log_says_whose_a_row_is(reader: Reader, file: Path) -> None:
-    rules = Rules({"card": VENDOR}, shared_device="most_recent_user")
-    [*read] = reader.batches(asked(file)._replace(rules=rules))
-    assert not any(batch.ahead for batch in read)
+def test_it_reads_where_there_are_no_keys_to_be_had(reader: Reader, file: Path) -> None:
+    with open_file(str(file)) as opened:
+        here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
+    nowhere = Sealing("postgresql+psycopg://127.0.0.1:1/none", KEYS)
+    assert list(reader.batches(asked(file)._replace(sealing=nowhere))) == here
 
 
 def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Reader, file: Path) -> None:
@@ -91,7 +99,7 @@ def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Read
     with pytest.raises(FileError, match="was changed while it was imported"):
         list(reader.batches(before))
     [batch] = reader.batches(asked(file))
-    assert len(in_the_clear(batch).entries) == 1
+    assert len(batch.entries) == 1
 
 
 def test_a_reader_that_is_killed_is_told_of(file: Path) -> None:

@@ -11,15 +11,15 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.database import open_database
 from adapters.keys.destruction import destroy_keys
-from adapters.keys.keyring import MANY
+from adapters.keys.keyring import MANY, keyring_of
 from adapters.keys.local import LocalKeys
-from adapters.keys.making import open_ahead, seal_ahead
+from adapters.keys.making import SealedAhead, open_ahead
 from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.rotation import rewrap
 from adapters.log.append import append, append_ahead
 from adapters.log.read import driver_of, iterate, read_rows
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
-from domain.records import Identifier, Record, Row, entry_of, node_id
+from domain.records import Entry, Identifier, Record, Row, entry_of, node_id
 from runtime.verify import verify_log
 from tests.integration.tampering import entry, tampering
 from tests.keys import KEYS
@@ -139,38 +139,60 @@ def test_among_many_new_people_the_known_and_the_erased_keep_what_holds_of_them(
     assert verify_log(database, lambda done, of: None).fault is None
 
 
-def test_what_was_sealed_ahead_is_appended_as_it_is_where_all_are_new(
-    database: str, engine: Engine, other: Engine
-) -> None:
-    entries = [entry("ann", ANN), entry("ann again", ANN), entry("nobody's"), entry("bob", BOB)]
-    ahead = seal_ahead(KEYS, entries)
+def ahead_of(engine: Engine, entries: list[Entry]) -> SealedAhead | None:
+    with engine.connect() as connection, driver_of(connection).cursor(binary=True) as cursor:
+        return keyring_of(connection).seal_ahead(cursor, entries)
+
+
+PEOPLE = [entry(f"new-{number}", node_id(Identifier("user_id", f"u-{number}"))) for number in range(100)]
+
+
+def test_what_was_sealed_ahead_is_appended_as_it_is(database: str, engine: Engine, other: Engine) -> None:
+    add(engine, ("before", ANN))
+    entries = [entry("ann", ANN), entry("ann again", ANN), entry("nobody's"), entry("bob", BOB), *PEOPLE]
+    ahead = ahead_of(other, entries)
+    assert ahead is not None
     assert open_ahead(ahead) == entries
-    with engine.begin() as connection:
+    with other.begin() as connection:
         done = append_ahead(connection, ahead)
     assert done is not None
-    assert [(one.position, one.new) for one in done.appended] == [(n, True) for n in range(1, 5)]
-    assert says(engine) == says(other) == [one.state.decode() for one in entries]
+    assert [(one.position, one.new) for one in done.appended] == [(n, True) for n in range(2, 106)]
+    assert says(engine) == says(other) == ['{"name":"before"}', *(one.state.decode() for one in entries)]
     assert verify_log(database, lambda done, of: None).fault is None
 
 
-@pytest.mark.parametrize("known", ["ann", "of ann", "erased"])
-def test_what_was_sealed_ahead_is_not_appended_where_a_row_or_a_person_is_known(
-    database: str, engine: Engine, other: Engine, known: str
+@pytest.mark.parametrize("meanwhile", ["the same row", "a row of the same person", "an erasure"])
+def test_what_was_sealed_ahead_is_not_appended_where_something_has_come_between(
+    database: str, engine: Engine, other: Engine, meanwhile: str
 ) -> None:
-    add(engine, (known, ANN))
-    if known == "erased":
-        with other.begin() as connection:
-            erase(connection, ANN)
+    if meanwhile == "an erasure":
+        add(engine, ("before", ANN))
+    entries = [*PEOPLE, entry("ann", ANN)]
+    ahead = ahead_of(other, entries)
+    assert ahead is not None
+    match meanwhile:
+        case "the same row":
+            add(engine, ("ann", ANN))
+        case "a row of the same person":
+            add(engine, ("before", ANN))
+        case _:
+            with engine.begin() as connection:
+                erase(connection, ANN)
     before = says(engine)
-    many = [(f"new-{number}", node_id(Identifier("user_id", f"u-{number}"))) for number in range(100)]
-    entries = [entry(name, subject) for name, subject in [*many, ("ann", ANN)]]
     with other.begin() as connection:
-        assert append_ahead(connection, seal_ahead(KEYS, entries)) is None
-        done = append(connection, entries)
-    fresh = entries[:-1] if known == "ann" else entries
+        assert append_ahead(connection, ahead) is None
+        done = append(connection, open_ahead(ahead))
+    fresh = PEOPLE if meanwhile == "the same row" else entries
     assert says(engine) == says(other) == before + [one.state.decode() for one in fresh]
-    assert [one.new for one in done.appended] == [True] * 100 + [known != "ann"]
+    assert [one.new for one in done.appended] == [True] * 100 + [fresh is entries]
     assert verify_log(database, lambda done, of: None).fault is None
+
+
+def test_nothing_is_sealed_ahead_of_somebody_who_was_erased(engine: Engine, other: Engine) -> None:
+    add(engine, ("before", ANN))
+    with engine.begin() as connection:
+        erase(connection, ANN)
+    assert ahead_of(other, [*PEOPLE, entry("ann", ANN)]) is None
 
 
 def test_destroyed_keys_erase_what_was_and_not_what_comes(
