@@ -33,6 +33,10 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     # A large append's pages are on their way to the disk before it commits, which then waits for its last ones only.
     "wal_writer_delay": "10ms",
+    # What an append needs room for, the background writer has written by then: by itself, it writes 4 MB/s at most.
+    "bgwriter_delay": "20ms",
+    "bgwriter_lru_maxpages": "1000",
+    "bgwriter_lru_multiplier": "4",
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",
