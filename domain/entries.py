@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 def entries_for(records: Sequence[Record], rules: Rules = DEFAULT_RULES) -> list[Entry]:
     """The rows that records become, in order, each led by the identifier that leads it by these rules."""
     streams = derive_ids([("record", record.feed, record.message_id) for record in records])
-    leaders = [_leader(record, rules) for record in records]
+    leaders = _leaders(records, rules)
     distinct = list(dict.fromkeys(one for one in leaders if one is not None))
     nodes = derive_ids([("identifier", *one) for one in distinct])
     subjects = dict(zip(distinct, nodes, strict=True))
@@ -37,10 +37,28 @@ def entries_for(records: Sequence[Record], rules: Rules = DEFAULT_RULES) -> list
     return list(map(_entry, zip(streams, repeat(1), topics, owners, map(_encode, records), strict=False)))
 
 
-def _leader(record: Record, rules: Rules) -> Identifier | None:
-    if not record.identifiers:
+def _leaders(records: Sequence[Record], rules: Rules) -> Sequence[Identifier | None]:
+    """Which of its identifiers leads each record."""
+    understood = [rules.understood(record).identifiers for record in records]
+    place = _same_place(understood, rules)
+    if place is not None:
+        return [record.identifiers[place] for record in records]
+    return [
+        record.identifiers[leading(meant, rules) or 0] if meant else None
+        for record, meant in zip(records, understood, strict=True)
+    ]
+
+
+def _same_place(of: Sequence[tuple[Identifier, ...]], rules: Rules) -> int | None:
+    """The place of the leading one, where all have the same kinds in the same order and it names somebody in each, as
+    in a table."""
+    if len(set(map(len, of))) != 1:
         return None
-    return record.identifiers[leading(rules.understood(record).identifiers, rules) or 0]
+    kinds = [{kind for kind, _ in column} for column in zip(*of, strict=True)]
+    if not kinds or any(len(one) != 1 for one in kinds):
+        return None
+    place = rules.ranked(tuple(kind for [kind] in kinds))[0]
+    return None if rules.any_blocked([identifiers[place].value for identifiers in of]) else place
 
 
 def derive_ids(of: Iterable[Iterable[str]]) -> list[str]:

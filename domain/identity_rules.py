@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Final, Literal
 
 import msgspec
@@ -93,6 +94,11 @@ class Rules:
         """Whether the value names nobody: it is on the list, or is made of zeros alone."""
         value = identifier.value
         return value.casefold() in self._blocked or not value.strip(_ZEROS)
+
+    def any_blocked(self, values: Sequence[str]) -> bool:
+        """Whether one of many identifiers with these values is `blocked`."""
+        listed = not self._blocked.isdisjoint(map(str.casefold, values))
+        return listed or not all(map(str.strip, values, repeat(_ZEROS)))
 
     def ranked(self, kinds: tuple[str, ...]) -> Sequence[int]:
         """Places in a record's identifiers of these kinds, in the order in which they say whose record it is."""

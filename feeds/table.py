@@ -192,8 +192,11 @@ def _identifiers(
     kind: str, cells: Sequence[Any], fail: Callable[[int, str], None]
 ) -> Sequence[Identifier | None]:
     """A column's identifiers, `None` for an empty cell and for one that is none of this kind."""
-    there = [index for index, cell in enumerate(cells) if cell is not None and cell != ""]
-    texts = [cell if type(cell) is str else str(cell) for cell in map(cells.__getitem__, there)]
+    there: Sequence[int] = range(len(cells))
+    texts = cells
+    if set(map(type, cells)) != {str} or "" in cells:
+        there = [index for index, cell in enumerate(cells) if cell is not None and cell != ""]
+        texts = [cell if type(cell) is str else str(cell) for cell in map(cells.__getitem__, there)]
     read = read_identifiers(kind, texts)
     if len(read) == len(cells) and None not in read:
         return read

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters.files import File
-from adapters.keys.making import SealedAhead
+from adapters.log.ahead import SealedAhead
 from adapters.quarantine import Quarantined
 from domain.entries import entries_for
 from domain.identity_rules import DEFAULT_RULES, Rules, entry_for

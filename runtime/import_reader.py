@@ -18,19 +18,17 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Engine
 
-from adapters.database import STORE_ERRORS, open_database
+from adapters.database import open_database
 from adapters.files import File, Options, open_file
-from adapters.keys.keyring import keyring_of
-from adapters.keys.making import SealedAhead
 from adapters.keys.management import KeyManagement
-from adapters.log.driver import driver_of
 from domain.identity_rules import Rules
 from domain.records import Entry
 from feeds.mapping import Mapping
-from feeds.rows import FileError, Rejected
+from feeds.rows import FileError
 from runtime.child_process import end_with_parent, nothing_to_import
 from runtime.collector import spare_the_collector
 from runtime.import_batches import Batch, batches
+from runtime.import_sealing import Ahead, How, sealed
 
 #: A file of fewer bytes is read before the process has begun.
 WORTH_A_PROCESS: Final = 1024 * 1024
@@ -77,28 +75,18 @@ class Asked(NamedTuple):
 
 
 class _Handed(NamedTuple):
-    """A batch on its way between the processes: columns, since rows take three times as long to be written. `keys` are
-    there where the states are sealed: what `SealedAhead` has behind its entries."""
+    """A batch on its way between the processes: its entries as columns, since rows take three times as long to be
+    written."""
 
-    number: int
+    batch: Batch
     columns: Sequence[Sequence[Any]]
-    rejected: Sequence[Rejected]
-    read: int
-    keys: tuple[int, bytes, Sequence[bytes]] | None
 
     @classmethod
     def of(cls, batch: Batch) -> _Handed:
-        entries, keys = batch.entries, None
-        if batch.ahead is not None:
-            entries, keys = batch.ahead.entries, batch.ahead[1:]
-        return cls(batch.number, tuple(zip(*entries, strict=True)), batch.rejected, batch.read, keys)
+        return cls(batch._replace(entries=()), tuple(zip(*batch.entries, strict=True)))
 
-    @property
-    def batch(self) -> Batch:
-        entries = list(map(_entry, zip(*self.columns, strict=True)))
-        if self.keys is None:
-            return Batch(self.number, entries, self.rejected, (), self.read)
-        return Batch(self.number, (), self.rejected, (), self.read, SealedAhead(entries, *self.keys))
+    def unpacked(self) -> Batch:
+        return self.batch._replace(entries=list(map(_entry, zip(*self.columns, strict=True))))
 
 
 class Reader:
@@ -125,16 +113,17 @@ class Reader:
         with nothing_to_import():
             return self._pool.submit(os.getpid).result()
 
-    def batches(self, asked: Asked) -> Iterator[Batch]:
-        """As `runtime.import_batches.batches`. Raises `FileError`."""
+    def batches(self, asked: Asked, ahead: Ahead | None = None) -> Iterator[Batch]:
+        """As `runtime.import_batches.batches`, some of them sealed as `ahead` says. Raises `FileError`."""
         with nothing_to_import():
-            ahead: deque[Future[_Handed | None]] = deque([self._pool.submit(_begin, asked)])
+            asked_for: deque[Future[_Handed | None]] = deque([self._pool.submit(_begin, asked)])
         try:
-            while (handed := ahead.popleft().result()) is not None:
+            while (handed := asked_for.popleft().result()) is not None:
                 # Who is not waited for has the time to seal the next one.
-                seals = all(one.done() for one in ahead)
-                ahead += [self._pool.submit(_next, seals) for _ in range(_AHEAD - len(ahead))]
-                yield handed.batch
+                idle = all(one.done() for one in asked_for)
+                how = ahead.how if ahead is not None and idle else None
+                asked_for += [self._pool.submit(_next, how) for _ in range(_AHEAD - len(asked_for))]
+                yield handed.unpacked()
         except BrokenProcessPool as error:
             raise FileError(
                 f"{asked.name}: the process that read it has ended; run the import again"
@@ -164,23 +153,12 @@ def _begin(asked: Asked) -> _Handed | None:
         url, keys = asked.sealing
         _engine = open_database(url, application="import, reader", keys=keys, pool_size=1)
         _open.callback(_engine.dispose)
-    return _next(False)
+    return _next(None)
 
 
-def _next(seals: bool) -> _Handed | None:
+def _next(how: How) -> _Handed | None:
     batch = next(_found, None)
     if batch is None:
         _open.close()
         return None
-    if seals and _engine is not None and (ahead := _sealed(_engine, batch.entries)) is not None:
-        batch = batch._replace(entries=(), ahead=ahead)
-    return _Handed.of(batch)
-
-
-def _sealed(engine: Engine, entries: Sequence[Entry]) -> SealedAhead | None:
-    try:
-        with engine.connect() as connection, driver_of(connection).cursor(binary=True) as cursor:
-            return keyring_of(connection).seal_ahead(cursor, entries)
-    except STORE_ERRORS:
-        # Whoever writes has the same store, and tells what is the matter with it.
-        return None
+    return _Handed.of(batch if _engine is None else sealed(_engine, batch, how))

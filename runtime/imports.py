@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import BinaryIO
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from adapters.files import File
 from adapters.imports import Progress, begin_import, move_import
 from adapters.keys.keyring import keyring_of
-from adapters.keys.making import open_ahead
-from adapters.log.append import append, append_ahead
+from adapters.log.ahead import append_ahead, open_ahead
+from adapters.log.append import append
 from adapters.projections.definitions import load_workspace
 from adapters.quarantine import put_aside
 from domain.identity_rules import Rules
@@ -35,6 +35,7 @@ from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
 from runtime.import_batches import Batch, batches
 from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader, Sealing
+from runtime.import_sealing import Ahead
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -68,19 +69,20 @@ def run_import(
         ThreadPoolExecutor(1) as thread,
         _seldom_collected(),
     ):
+        # Of who has no user on a shared device, the log says who it was.
+        ahead = Ahead(None if rules.most_recent_user else "new")
         found = batches(file, feed, mapping, progress.started_at, progress.number, plan, rules)
         if reader is not None and plan is None and file.size >= WORTH_A_PROCESS:
-            # Of who has no user on a shared device, the log says who it was.
-            sealing = None if rules.most_recent_user else Sealing(url, keys)
+            sealing = Sealing(url, keys) if ahead.how else None
             asked = Asked.of(file, feed, mapping, progress.started_at, progress.number, rules, sealing)
-            found = reader.batches(asked)
+            found = reader.batches(asked, ahead)
         under_way: Future[Progress] | None = None
         for batch in found:
             # While one batch is committed, the next is read.
             if under_way is not None:
                 progress = under_way.result()
                 report(progress, batch.read)
-            under_way = thread.submit(_commit, engine, progress, batch, rejected, rules)
+            under_way = thread.submit(_commit, engine, progress, batch, rejected, rules, ahead)
         if under_way is not None:
             progress = under_way.result()
         done = progress._replace(done=True)
@@ -110,21 +112,18 @@ def rejected_file(name: str) -> Path:
     return place.with_name(place.name + ".rejected.ndjson")
 
 
-def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules) -> Progress:
+def _commit(
+    engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules, ahead: Ahead
+) -> Progress:
     size = aside.write(batch.rejected)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)
-        done = append_ahead(connection, batch.ahead) if batch.ahead is not None else None
-        if done is None:
-            entries = batch.entries if batch.ahead is None else open_ahead(batch.ahead)
-            done = append(connection, entries, rules=rules)
-        appended = done.appended
-        new = sum(one.new for one in appended)
+        taken, known = _append(connection, batch, rules, ahead)
         progress = before._replace(
             number=batch.number,
-            taken=before.taken + new,
-            known=before.known + len(appended) - new,
+            taken=before.taken + taken,
+            known=before.known + known,
             rejected=before.rejected + len(batch.rejected),
             rejected_bytes=size,
         )
@@ -132,6 +131,18 @@ def _commit(engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules
         failpoint("import.before_commit")
     failpoint("import.committed")
     return progress
+
+
+def _append(connection: Connection, batch: Batch, rules: Rules, ahead: Ahead) -> tuple[int, int]:
+    """How many were taken in, and how many were known."""
+    if batch.ahead is not None and append_ahead(connection, batch.ahead):
+        return len(batch.ahead.rows), 0
+    entries = batch.entries if batch.ahead is None else open_ahead(batch.ahead)
+    appended = append(connection, entries, rules=rules).appended
+    known = sum(not one.new for one in appended)
+    if batch.ahead is not None:
+        ahead.in_vain(known)
+    return len(appended) - known, known
 
 
 class _Aside:

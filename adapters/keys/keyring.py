@@ -23,13 +23,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
 from adapters.keys.making import (
-    SealedAhead,
     context_of,
+    contexts_of,
     key_rows,
     make_keys,
-    seal_ahead,
     sealed,
-    subjects_of,
     write_keys,
 )
 from adapters.keys.management import KeyManagement, KeyManagementError, KeysMissingError, UnreadableError
@@ -86,15 +84,19 @@ class Keyring:
         keys = self._for_writing(cursor, subjects, erasures) if subjects else {}
         return sealed(entries, {subject: key.secret for subject, key in keys.items()})
 
-    def seal_ahead(self, cursor: Cursor, entries: Sequence[Entry]) -> SealedAhead | None:
-        """The entries sealed before the head's lock is held. `None` where somebody was erased of whom nothing has come
-        since: a key in place of one that was destroyed is made under the lock."""
+    def there(
+        self, cursor: Cursor, subjects: Sequence[str], probes: bool
+    ) -> tuple[int, dict[str, bytes]] | None:
+        """How many erasures the head counts, and the keys that there are, for who seals before the head's lock is held.
+        Where it `probes`, many subjects are taken for new as far as some of them tell. `None` where somebody was erased
+        of whom nothing has come since: a key in place of one that was destroyed is made under the lock."""
         erasures = _erasures(cursor)
-        known = self._known(cursor, subjects_of(entries), erasures)
+        if probes and len(subjects) >= MANY and not self._known(cursor, _some(subjects), erasures):
+            return erasures, {}
+        known = self._known(cursor, subjects, erasures)
         if not all(key.secret for key in known.values()):
             return None
-        secrets = {subject: key.secret for subject, key in known.items()}
-        return seal_ahead(self._management, entries, secrets, erasures)
+        return erasures, {subject: key.secret for subject, key in known.items()}
 
     def destroyed(self, cursor: Cursor, subjects: Collection[str], erasures: int) -> dict[str, int]:
         """Those of the subjects who were erased, and of whom nothing has come since: each with the last position that
@@ -178,8 +180,7 @@ class Keyring:
     ) -> Iterator[bytes] | None:
         """The states under new keys, where none of the subjects has one as far as some of them tell: what the table's
         primary key says to the new ones is the look-up. `None` where one has."""
-        probed = list(islice(subjects, 0, None, len(subjects) // PROBE))
-        if self._known(cursor, probed, erasures):
+        if self._known(cursor, _some(subjects), erasures):
             return None
         secrets, wrapped = make_keys(self._management, list(subjects))
         rows = key_rows(list(subjects), wrapped)
@@ -242,15 +243,16 @@ class Keyring:
 
     def _read(self, cursor: Cursor, subjects: Sequence[str]) -> dict[str, DataKey]:
         unwrap = self._management.unwrap
+        named = dict(zip(contexts_of(subjects), subjects, strict=True))
         rows = cursor.execute(
-            "SELECT subject::text, wrapped, coalesce(erased_at, 0) FROM subject_key"
+            "SELECT uuid_send(subject), wrapped, coalesce(erased_at, 0) FROM subject_key"
             " WHERE subject = ANY(string_to_array(%b, ',')::uuid[])",
             # One text in place of a list, which psycopg goes through twice.
             (",".join(subjects),),
         )
         return {
-            subject: DataKey(b"" if wrapped is None else unwrap(context_of(subject), wrapped), erased_at)
-            for subject, wrapped, erased_at in rows
+            named[context]: DataKey(b"" if wrapped is None else unwrap(context, wrapped), erased_at)
+            for context, wrapped, erased_at in rows
         }
 
     def _forget(self, as_of: int) -> None:
@@ -284,6 +286,10 @@ def _opened(rows: Sequence[Row], keys: Mapping[str, DataKey]) -> Iterator[Row]:
                 " tells which"
             ) from error
         yield Row(position, stream_id, version, topic, subject, recorded_at, state)
+
+
+def _some(subjects: Collection[str]) -> list[str]:
+    return list(islice(subjects, 0, None, len(subjects) // PROBE))
 
 
 def keyring_of(connection: Connection) -> Keyring:

@@ -22,6 +22,8 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _VERSION: Final = b"\x01"
 _NAME_BYTES: Final = 4
+_NONCE_AT: Final = 1 + _NAME_BYTES
+_TEXT_AT: Final = _NONCE_AT + NONCE_BYTES
 MEND: Final = "make one with: openssl rand -base64 32"
 
 
@@ -66,9 +68,8 @@ class LocalKeys:
                 f"a data key was wrapped by master key {name.hex()}, and at hand is {known}; name the right one in"
                 " ROUNDTRIP_MASTER_KEY, while keys are rotated both with a comma between them"
             )
-        body = wrapped[1 + _NAME_BYTES :]
         try:
-            return master.decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], context)
+            return master.decrypt(wrapped[_NONCE_AT:_TEXT_AT], wrapped[_TEXT_AT:], context)
         except InvalidTag as error:
             raise KeyManagementError(
                 f"a data key wrapped by master key {name.hex()} was altered; restore table subject_key from a backup"

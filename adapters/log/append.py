@@ -15,7 +15,6 @@ import psycopg
 from sqlalchemy import Connection
 
 from adapters.keys.keyring import keyring_of
-from adapters.keys.making import SealedAhead, write_keys
 from adapters.log.devices import led_by_last_users
 from adapters.log.driver import driver_of
 from adapters.log.writing import write_rows
@@ -73,7 +72,7 @@ def append(
     """
     with driver_of(connection).cursor(binary=True) as cursor:
         many = len(entries) > PROBE
-        head = _lock_head(cursor, advance_to, entries[::PROBE] if many else entries)
+        head = lock_head(cursor, advance_to, entries[::PROBE] if many else entries)
         if many and not head.known:
             # No sign of a duplicate: the unique index of `log_stream` is asked by writing to it.
             numbered = zip(range(head.position + 1, head.position + 1 + len(entries)), repeat(True))
@@ -87,32 +86,7 @@ def append(
         return _write(connection, cursor, head, fresh, appended, rules)
 
 
-def append_ahead(connection: Connection, ahead: SealedAhead) -> Batch | None:
-    """As `append`, of entries that were sealed before: their states are as they will be stored. `None`, and nothing
-    was appended, where one of them is in the log already, somebody was erased since they were sealed, or somebody has a
-    key by now for whom one was made."""
-    entries = ahead.entries
-    with driver_of(connection).cursor(binary=True) as cursor:
-        head = _lock_head(cursor, None, entries[::PROBE])
-        if head.known or head.erasures != ahead.erasures or not entries:
-            return None
-        first, last = head.position + 1, head.position + len(entries)
-        cursor.execute("SAVEPOINT append")
-        try:
-            if ahead.rows:
-                write_keys(cursor, ahead.rows)
-            _ensure_partitions(cursor, first, last, head.partition_rows)
-            states = (entry.state for entry in entries)
-            write_rows(cursor, head.digest, first, head.recorded_at, entries, states)
-        except psycopg.errors.UniqueViolation:
-            cursor.execute("ROLLBACK TO SAVEPOINT append")
-            return None
-        return Batch(
-            [Appended(position, True) for position in range(first, last + 1)], last, head.recorded_at
-        )
-
-
-class _Head(NamedTuple):
+class Head(NamedTuple):
     """The log's head. `known` says that one of the entries asked for was there as the lock was asked for, `moved` that
     others have appended since."""
 
@@ -126,7 +100,7 @@ class _Head(NamedTuple):
 
 
 def _states(
-    connection: Connection, cursor: psycopg.Cursor[Any], head: _Head, entries: Sequence[Entry]
+    connection: Connection, cursor: psycopg.Cursor[Any], head: Head, entries: Sequence[Entry]
 ) -> Iterator[bytes]:
     """The states as they are stored: sealed, but for what is nobody's."""
     if all(entry.subject is None for entry in entries):
@@ -135,7 +109,7 @@ def _states(
 
 
 def _kept(
-    connection: Connection, cursor: psycopg.Cursor[Any], head: _Head, entries: Sequence[Entry]
+    connection: Connection, cursor: psycopg.Cursor[Any], head: Head, entries: Sequence[Entry]
 ) -> Sequence[Entry]:
     """The entries as they may be kept: a late webhook brings nothing back of a person who was erased."""
     if not head.erasures:
@@ -176,7 +150,7 @@ def _number(
 def _write(
     connection: Connection,
     cursor: psycopg.Cursor[Any],
-    head: _Head,
+    head: Head,
     fresh: Sequence[Entry],
     appended: list[Appended],
     rules: Rules,
@@ -187,12 +161,12 @@ def _write(
     if rules.most_recent_user:
         fresh = led_by_last_users(connection, cursor, fresh, first, head.recorded_at, rules)
     fresh = _kept(connection, cursor, head, fresh)
-    _ensure_partitions(cursor, first, last, head.partition_rows)
+    ensure_partitions(cursor, first, last, head.partition_rows)
     write_rows(cursor, head.digest, first, head.recorded_at, fresh, _states(connection, cursor, head, fresh))
     return Batch(appended, last, head.recorded_at)
 
 
-def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequence[Entry]) -> _Head:
+def lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequence[Entry]) -> Head:
     cursor.execute(
         "SELECT position, greatest(recorded_at, CASE clock"
         " WHEN 'wall' THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -205,7 +179,7 @@ def _lock_head(cursor: psycopg.Cursor[Any], advance_to: int | None, probed: Sequ
     )
     row = cursor.fetchone()
     assert row is not None, "the log has no head row; run `roundtrip migrate`"
-    return _Head(*row)
+    return Head(*row)
 
 
 def _positions(cursor: psycopg.Cursor[Any], entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
@@ -226,7 +200,7 @@ def _sought(entries: Sequence[Entry]) -> tuple[str, int, int]:
     return ",".join(entry.stream_id for entry in entries), min(versions), max(versions)
 
 
-def _ensure_partitions(cursor: psycopg.Cursor[Any], first: int, last: int, partition_rows: int) -> None:
+def ensure_partitions(cursor: psycopg.Cursor[Any], first: int, last: int, partition_rows: int) -> None:
     """Partitions are made one ahead: the one that follows is there before the first row needs it."""
     reached, reaches = (first - 1) // partition_rows, last // partition_rows
     if first == 1 or reached != reaches:

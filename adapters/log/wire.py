@@ -21,6 +21,10 @@ _NULL: Final = b"\xff\xff\xff\xff"
 _LOG_KEY: Final = struct.Struct(">hiqi16siii")
 _LOG_TIME: Final = struct.Struct(">iqi")
 _STREAM: Final = struct.Struct(">hi16siiiq")
+#: Where in a tuple of `log` its position is.
+POSITION_AT: Final = struct.calcsize(">hi")
+#: How far before its state its time is: the time, and the length of the state.
+TIME_BEFORE_STATE: Final = struct.calcsize(">qi")
 
 
 def encode_log_rows(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain as concatenated
 from itertools import islice
 from typing import Any, Final
@@ -20,6 +20,7 @@ from domain.records import Entry
 
 #: So many rows are written by one statement: its round trips are fewer than COPY's, and a row costs more.
 FEW: Final = 32
+Buffer = bytes | bytearray | memoryview
 #: Rows that are sent to the server at once.
 CHUNK: Final = 250
 
@@ -73,8 +74,18 @@ def write_rows(
             ),
         )
     else:
-        digest, checks = _copy(cursor, before, first, recorded_at, entries, states)
-        cursor.execute("WITH " + _BATCH, _batch(first, last, recorded_at, digest, checks))
+        chunks = _encoded(first, recorded_at, entries, states)
+        # The first half is encoded while the server is at work on the index of `log_stream`.
+        early = len(entries) // (2 * CHUNK)
+        copy_rows(cursor, before, first, last, recorded_at, encode_stream_rows(first, entries), chunks, early)
+
+
+def _encoded(
+    first: int, recorded_at: int, entries: Sequence[Entry], states: Iterable[bytes]
+) -> Iterator[tuple[bytes, Sequence[bytes]]]:
+    rows = encode_log_rows(first, recorded_at, entries, states)
+    while chunk := list(islice(rows, CHUNK)):
+        yield b"".join(chunk), chunk
 
 
 def _batch(
@@ -84,30 +95,31 @@ def _batch(
     return last, first, recorded_at, digest, packed, last, recorded_at, digest, CHANNEL
 
 
-def _copy(
+def copy_rows(
     cursor: psycopg.Cursor[Any],
     before: bytes,
     first: int,
+    last: int,
     recorded_at: int,
-    entries: Sequence[Entry],
-    states: Iterable[bytes],
-) -> tuple[bytes, Sequence[int]]:
-    """The chain's next digest, and each row's check. The server takes rows in while the next are sealed, encoded and
-    digested: the first half of them while it is at work on the index of `log_stream`."""
-    rows = encode_log_rows(first, recorded_at, entries, states)
-    chunks = iter(lambda: list(islice(rows, CHUNK)), [])
+    streams: Buffer,
+    chunks: Iterator[tuple[Buffer, Sequence[Buffer]]],
+    early: int,
+) -> None:
+    """Writes rows at positions from `first` to `last` by COPY: tuples of `log_stream`, and of `log` in chunks, each
+    together and one by one; then their batch, and the head. So many `early` chunks are asked for while the server is at
+    work on `streams`, each other one while it is on those before."""
     with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
-        copy.write(HEADER + encode_stream_rows(first, entries) + TRAILER)
-        ahead = list(islice(chunks, len(entries) // (2 * CHUNK)))
+        copy.write(HEADER)
+        copy.write(streams)
+        copy.write(TRAILER)
+        ahead = list(islice(chunks, early))
     chain = hashlib.sha256(before)
     checks: list[int] = []
     with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
-        head = HEADER
-        for chunk in concatenated(ahead, chunks):
-            together = b"".join(chunk)
-            copy.write(head + together)
-            head = b""
+        copy.write(HEADER)
+        for together, rows in concatenated(ahead, chunks):
+            copy.write(together)
             chain.update(together)
-            checks += map(zlib.crc32, chunk)
+            checks += map(zlib.crc32, rows)
         copy.write(TRAILER)
-    return chain.digest(), checks
+    cursor.execute("WITH " + _BATCH, _batch(first, last, recorded_at, chain.digest(), checks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,16 +12,21 @@ import pytest
 from sqlalchemy import Engine
 
 from adapters.files import open_file
-from adapters.keys.making import open_ahead
-from adapters.log.append import append, append_ahead
+from adapters.log.ahead import append_ahead, open_ahead
+from adapters.log.append import append
 from adapters.log.read import iterate
 from domain.identifiers import VENDOR
 from domain.identity_rules import Rules
+from domain.records import Identifier, node_id
 from feeds.blocks import BLOCK_ROWS
 from feeds.mapping import Mapping
 from feeds.rows import FileError
 from runtime.import_batches import Batch, batches
-from runtime.import_reader import Asked, Reader, Sealing
+from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader, Sealing
+from runtime.import_sealing import Ahead
+from runtime.imports import run_import
+from runtime.verify import verify_log
+from tests.integration.importing import FEEDS, declare
 from tests.keys import KEYS
 
 MAPPING = Mapping.model_validate(
@@ -71,7 +77,7 @@ def test_what_it_seals_is_what_is_read_here(
     known = here[1].entries[::2]
     with engine.begin() as connection:
         append(connection, [entry._replace(stream_id=entry.subject or "") for entry in known])
-    read = list(reader.batches(asked(file)._replace(sealing=Sealing(database, KEYS))))
+    read = list(reader.batches(asked(file)._replace(sealing=Sealing(database, KEYS)), Ahead("any")))
     assert list(map(in_the_clear, read)) == here
     # The one after the first is asked for while nobody waits.
     assert read[1].ahead
@@ -83,11 +89,59 @@ def test_what_it_seals_is_what_is_read_here(
     assert [row.state for row in added] == [entry.state for entry in here[1].entries]
 
 
+@pytest.mark.parametrize("there", ["people", "rows"])
+def test_an_import_takes_everybody_in_where_some_were_taken_for_new_in_vain(
+    reader: Reader, file: Path, database: str, engine: Engine, there: str
+) -> None:
+    with open_file(str(file)) as opened:
+        here = [
+            entry for batch in batches(opened, "crm", MAPPING, 1, 0, None, RULES) for entry in batch.entries
+        ]
+    # The second of the second batch, which is the one that is always sealed.
+    known = here[BLOCK_ROWS + 1 :: BLOCK_ROWS]
+    with engine.begin() as connection:
+        before = [
+            entry._replace(stream_id=entry.subject or "") if there == "people" else entry for entry in known
+        ]
+        append(connection, before)
+    with open_file(str(file)) as opened:
+        done = run_import(engine, opened, "crm", MAPPING, 1, reader=reader, aside=file.with_suffix(".aside"))
+    fresh = here if there == "people" else [entry for entry in here if entry not in known]
+    assert (done.taken, done.known) == (len(fresh), len(here) - len(fresh))
+    with engine.connect() as connection:
+        added = [row.state for row in iterate(connection, len(known))]
+    assert added == [entry.state for entry in fresh]
+    assert verify_log(database, lambda done, of: None).fault is None
+
+
+def test_of_a_device_that_is_shared_the_log_says_who_its_user_was(
+    reader: Reader, database: str, engine: Engine, tmp_path: Path
+) -> None:
+    declare(database, FEEDS | {"identity": {"shared_device": "most_recent_user"}})
+    path, count = tmp_path / "visits.csv", BLOCK_ROWS * 2
+    visits = [f"{n},{'ann' if n == 0 else ''},kiosk,{'x' * 100}" for n in range(count)]
+    path.write_text("\n".join(["id,user,device,note", *visits]))
+    mapping = Mapping.model_validate(
+        {
+            "type": "track",
+            "event": "Seen",
+            "id": "id",
+            "identifiers": {"user_id": "user", "anonymous_id": "device"},
+        }
+    )
+    with open_file(str(path)) as opened:
+        assert opened.size >= WORTH_A_PROCESS
+        run_import(engine, opened, "crm", mapping, 1, reader=reader)
+    with engine.connect() as connection:
+        subjects = Counter(row.subject for row in iterate(connection) if row.topic == "track.Seen")
+    assert subjects == {node_id(Identifier("user_id", "ann")): count}
+
+
 def test_it_reads_where_there_are_no_keys_to_be_had(reader: Reader, file: Path) -> None:
     with open_file(str(file)) as opened:
         here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
     nowhere = Sealing("postgresql+psycopg://127.0.0.1:1/none", KEYS)
-    assert list(reader.batches(asked(file)._replace(sealing=nowhere))) == here
+    assert list(reader.batches(asked(file)._replace(sealing=nowhere), Ahead("any"))) == here
 
 
 def test_a_file_that_cannot_be_read_is_told_of_and_the_next_is_read(reader: Reader, file: Path) -> None:

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.database import open_database
 from adapters.keys.destruction import destroy_keys
-from adapters.keys.keyring import MANY, keyring_of
+from adapters.keys.keyring import MANY
 from adapters.keys.local import LocalKeys
-from adapters.keys.making import SealedAhead, open_ahead
 from adapters.keys.management import KeyManagementError, KeysMissingError, UnreadableError
 from adapters.keys.rotation import rewrap
-from adapters.log.append import append, append_ahead
+from adapters.log.ahead import SealedAhead, append_ahead, open_ahead, seal_ahead
+from adapters.log.append import append
 from adapters.log.read import driver_of, iterate, read_rows
 from adapters.quarantine import Quarantined, find_aside, forget_aside, put_aside
 from domain.records import Entry, Identifier, Record, Row, entry_of, node_id
@@ -140,8 +140,8 @@ def test_among_many_new_people_the_known_and_the_erased_keep_what_holds_of_them(
 
 
 def ahead_of(engine: Engine, entries: list[Entry]) -> SealedAhead | None:
-    with engine.connect() as connection, driver_of(connection).cursor(binary=True) as cursor:
-        return keyring_of(connection).seal_ahead(cursor, entries)
+    with engine.connect() as connection:
+        return seal_ahead(connection, entries, probes=True)
 
 
 PEOPLE = [entry(f"new-{number}", node_id(Identifier("user_id", f"u-{number}"))) for number in range(100)]
@@ -154,9 +154,8 @@ def test_what_was_sealed_ahead_is_appended_as_it_is(database: str, engine: Engin
     assert ahead is not None
     assert open_ahead(ahead) == entries
     with other.begin() as connection:
-        done = append_ahead(connection, ahead)
-    assert done is not None
-    assert [(one.position, one.new) for one in done.appended] == [(n, True) for n in range(2, 106)]
+        assert append_ahead(connection, ahead)
+    assert [row.position for row in rows(engine)] == list(range(1, 106))
     assert says(engine) == says(other) == ['{"name":"before"}', *(one.state.decode() for one in entries)]
     assert verify_log(database, lambda done, of: None).fault is None
 
@@ -180,12 +179,32 @@ def test_what_was_sealed_ahead_is_not_appended_where_something_has_come_between(
                 erase(connection, ANN)
     before = says(engine)
     with other.begin() as connection:
-        assert append_ahead(connection, ahead) is None
+        assert not append_ahead(connection, ahead)
         done = append(connection, open_ahead(ahead))
     fresh = PEOPLE if meanwhile == "the same row" else entries
     assert says(engine) == says(other) == before + [one.state.decode() for one in fresh]
     assert [one.new for one in done.appended] == [True] * 100 + [fresh is entries]
     assert verify_log(database, lambda done, of: None).fault is None
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_somebody_known_among_many_who_were_taken_for_new_shows_as_they_are_appended(
+    engine: Engine, other: Engine, erased: bool
+) -> None:
+    add(engine, ("before", ANN))
+    if erased:
+        with engine.begin() as connection:
+            erase(connection, ANN)
+    before = says(engine)
+    many = [entry(f"new-{n}", node_id(Identifier("user_id", f"u-{n}"))) for n in range(MANY)]
+    # Only the first and each fifteenth are looked up.
+    entries = [many[0], entry("ann", ANN), *many[1:]]
+    ahead = ahead_of(other, entries)
+    assert ahead is not None
+    with other.begin() as connection:
+        assert not append_ahead(connection, ahead)
+        append(connection, open_ahead(ahead))
+    assert says(engine) == before + [one.state.decode() for one in entries]
 
 
 def test_nothing_is_sealed_ahead_of_somebody_who_was_erased(engine: Engine, other: Engine) -> None:

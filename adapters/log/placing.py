@@ -1,0 +1,60 @@
+"""Rows that are encoded before it is known where in the log they will stand, and when that will be.
+
+Whoever seals ahead also encodes. Under the head's lock, what is left to do of a row is to fill in two numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.log.columns import encode_rows, encode_stream_rows, placed_streams
+from adapters.log.wire import POSITION_AT, TIME_BEFORE_STATE, decode_row
+from domain.records import Entry
+
+_EIGHT: Final = np.arange(8)
+_Bytes = npt.NDArray[np.uint8]
+
+
+class Unplaced(NamedTuple):
+    """Tuples of `log` and of `log_stream`, as `adapters.log.wire` has them, at positions from 0 on. `ends` says where
+    in `log` each row ends, `times` where its time is."""
+
+    log: bytes
+    ends: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    streams: bytes
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], states: Sequence[bytes]) -> Unplaced:
+        """These entries, with their states as they will be stored."""
+        rows = encode_rows(0, 0, entries, states)
+        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        sizes = np.array([len(state) for state in states], dtype=np.int64)
+        return cls(b"".join(rows), ends, ends - sizes - TIME_BEFORE_STATE, encode_stream_rows(0, entries))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def entries(self, step: int = 1) -> Iterator[Entry]:
+        """The entries again, or one in so many, with their states as they will be stored."""
+        for begin, end in islice(pairwise([0, *self.ends.tolist()]), 0, None, step):
+            row = decode_row(self.log[begin:end])
+            yield Entry(row.stream_id, row.version, row.topic, row.subject, row.state)
+
+    def placed(self, first: int, recorded_at: int) -> tuple[bytearray, bytes]:
+        """The tuples of `log` and of `log_stream` at positions from `first` on, recorded at that time."""
+        log = bytearray(self.log)
+        rows: _Bytes = np.frombuffer(log, np.uint8)
+        begins = np.concatenate(([0], self.ends))[:-1]
+        rows[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + len(self)))
+        rows[self.times[:, None] + _EIGHT] = _big_endian(np.array([recorded_at]))
+        return log, placed_streams(self.streams, first)
+
+
+def _big_endian(numbers: npt.NDArray[np.int64]) -> _Bytes:
+    return numbers.astype(">i8").view(np.uint8).reshape(-1, 8)
