@@ -5,14 +5,11 @@ In threads of one process the two would wait for each other: both are at work in
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -25,10 +22,9 @@ from domain.identity_rules import Rules
 from domain.records import Entry
 from feeds.mapping import Mapping
 from feeds.rows import FileError
-from runtime.child_process import end_with_parent, nothing_to_import
-from runtime.collector import spare_the_collector
 from runtime.import_batches import Batch, batches
 from runtime.import_sealing import Ahead, How, sealed
+from runtime.worker import Worker, WorkerEndedError
 
 #: A file of fewer bytes is read before the process has begun.
 WORTH_A_PROCESS: Final = 1024 * 1024
@@ -97,7 +93,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (os.getpid(),))
+        self._worker: Worker | None = None
 
     def __enter__(self) -> Reader:
         return self
@@ -105,26 +101,31 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        if self._worker is not None:
+            self._worker.end()
 
     @property
     def pid(self) -> int:
         """The process. It begins where there is none yet."""
-        with nothing_to_import():
-            return self._pool.submit(os.getpid).result()
+        return self._at_work().pid
+
+    def _at_work(self) -> Worker:
+        if self._worker is None:
+            self._worker = Worker()
+        return self._worker
 
     def batches(self, asked: Asked, ahead: Ahead | None = None) -> Iterator[Batch]:
         """As `runtime.import_batches.batches`, some of them sealed as `ahead` says. Raises `FileError`."""
-        with nothing_to_import():
-            asked_for: deque[Future[_Handed | None]] = deque([self._pool.submit(_begin, asked)])
+        worker = self._at_work()
+        asked_for: deque[Future[_Handed | None]] = deque([worker.ask(_begin, asked)])
         try:
             while (handed := asked_for.popleft().result()) is not None:
                 # Who is not waited for has the time to seal the next one.
                 idle = all(one.done() for one in asked_for)
                 how = ahead.how if ahead is not None and idle else None
-                asked_for += [self._pool.submit(_next, how) for _ in range(_AHEAD - len(asked_for))]
+                asked_for += [worker.ask(_next, how) for _ in range(_AHEAD - len(asked_for))]
                 yield handed.unpacked()
-        except BrokenProcessPool as error:
+        except WorkerEndedError as error:
             raise FileError(
                 f"{asked.name}: the process that read it has ended; run the import again"
             ) from error
@@ -133,11 +134,6 @@ class Reader:
 _open: ExitStack = ExitStack()
 _found: Iterator[Batch] = iter(())
 _engine: Engine | None = None
-
-
-def _start(parent: int) -> None:
-    end_with_parent(parent)
-    spare_the_collector()
 
 
 def _begin(asked: Asked) -> _Handed | None:

@@ -1,0 +1,94 @@
+"""A process of our own that does one thing after the other, and hands over what is large without many words.
+
+As an executor of `concurrent.futures` with one process, but for the pipe that answers come by: a batch of some
+megabytes goes through one of 64 kB in fifty pieces, at each of which both processes wait for each other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from traceback import format_exception
+from typing import Any, Final, TypeVar
+
+from runtime.child_process import end_with_parent, nothing_to_import
+from runtime.collector import spare_the_collector
+
+#: Bytes that a pipe holds, where the system lets us: what anybody may have by Linux's default.
+_PIPE_BYTES: Final = 1024 * 1024
+
+Answer = TypeVar("Answer")
+
+
+class WorkerEndedError(Exception):
+    """The process has ended before it answered."""
+
+
+class Worker:
+    """The process, which begins as it is made and ends by `end`."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")
+        asked, self._requests = context.Pipe(duplex=False)
+        self._answers, answering = context.Pipe(duplex=False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):
+                fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._process: SpawnProcess = context.Process(target=_work, args=(os.getpid(), asked, answering))
+        with nothing_to_import():
+            self._process.start()
+        # Ours would keep the pipes open when the process has ended.
+        asked.close()
+        answering.close()
+        self._thread = ThreadPoolExecutor(1)
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def ask(self, work: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
+        """What the process will answer, or what it raises; `WorkerEndedError` where it ends before."""
+        return self._thread.submit(self._answer, work, arguments)
+
+    def end(self) -> None:
+        """Ends the process, once it has answered what it is at work on."""
+        self._thread.shutdown(cancel_futures=True)
+        self._requests.close()
+        self._process.join()
+        self._answers.close()
+
+    def _answer(self, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
+        try:
+            self._requests.send((work, arguments))
+            answer, error = self._answers.recv()
+        except (EOFError, OSError) as ended:
+            raise WorkerEndedError from ended
+        if error is not None:
+            raise error
+        found: Answer = answer
+        return found
+
+
+def _work(parent: int, asked: Connection, answering: Connection) -> None:
+    end_with_parent(parent)
+    spare_the_collector()
+    while True:
+        try:
+            work, arguments = asked.recv()
+        except EOFError:
+            return
+        answer: tuple[Any, Exception | None]
+        try:
+            answer = work(*arguments), None
+        except Exception as error:  # noqa: BLE001 (whoever asked gets it)
+            # Where in this process it was raised shows in no traceback of the other.
+            error.add_note("".join(format_exception(error)))
+            answer = None, error
+        answering.send(answer)

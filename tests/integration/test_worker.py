@@ -1,0 +1,41 @@
+"""The process that answers one thing after the other: large answers, what it raises, and that it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from runtime.worker import Worker, WorkerEndedError
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.end()
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_answers_come_in_order_and_may_be_large(worker: Worker) -> None:
+    sizes = (0, 5_000_000, 3, 2_000_000)
+    answers = [worker.ask(bytes, size) for size in sizes]
+    assert [len(answer.result()) for answer in answers] == list(sizes)
+    assert worker.ask(os.getpid).result() == worker.pid != os.getpid()
+
+
+def test_what_it_raises_is_raised_here_with_where_that_was_and_it_goes_on(worker: Worker) -> None:
+    with pytest.raises(ValueError, match="invalid literal") as raised:
+        worker.ask(int, "x").result()
+    assert "runtime/worker.py" in "".join(raised.value.__notes__)
+    assert worker.ask(int, "7").result() == 7
+
+
+def test_that_it_was_killed_is_told_and_it_can_still_be_ended(worker: Worker) -> None:
+    os.kill(worker.pid, signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(WorkerEndedError):
+            worker.ask(int, "7").result()
