@@ -27,8 +27,8 @@ from adapters.database import open_database
 from adapters.keys.keyring import OPTION
 from adapters.log.append import append
 from adapters.log.read import driver_of, pages, read_head
-from benchmarks.database import new_database
 from benchmarks.events import BATCH, PERSONS, event
+from benchmarks.log_growth import growth
 from benchmarks.log_memory import memory
 from benchmarks.rebuild import rebuild_figures
 from benchmarks.report import Figure, arguments, conclude
@@ -84,7 +84,8 @@ def main() -> None:
         try:
             figures = _appends(server.url, engine, sizes)
             figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_sealed(sealed, sizes)]
-            figures += [*_growth(server.url, engine, sizes), *memory(server.url, sizes.memory)]
+            figures += [*growth(server.url, engine, sizes.early, sizes.late)]
+            figures += memory(server.url, sizes.memory)
             figures += rebuild_figures(server.url, sizes.rebuilt) if sizes.rebuilt else []
         finally:
             engine.dispose()
@@ -255,27 +256,6 @@ def _sealed(engine: Engine, sizes: Sizes) -> list[Figure]:
         Figure("encrypted append of new persons ÷ bare COPY", new / copy, "×"),
         Figure("sequential read with decryption and decode", opened, "events/s"),
         Figure("read with decryption ÷ bare COPY out", opened / out, "×"),
-    ]
-
-
-def _growth(server: str, engine: Engine, sizes: Sizes) -> list[Figure]:
-    """A log that has grown long beside one that has not, in turn."""
-    append_rate(engine, 20_000_000_000, sizes.late)
-    with new_database(server) as url:
-        young = open_database(url, application="benchmark", keys=KEYS).execution_options(
-            **{OPTION: Unsealed(KEYS)}
-        )
-        append_rate(young, 20_000_000_000, sizes.early)
-        works = {"early": appending(young), "late": appending(engine)}
-        # Each page of the index is written whole once after a checkpoint, and there is one in some six million rows: a
-        # shorter run may have much more than its share of these.
-        count = max(sizes.early, sizes.late // 10)
-        rates = side_by_side(works, dict.fromkeys(works, 40_000_000_000), count)
-        young.dispose()
-    return [
-        Figure(f"append with {sizes.early:,} events in the log", rates["early"], "events/s"),
-        Figure(f"append with {sizes.late:,} events in the log", rates["late"], "events/s"),
-        Figure("late ÷ early", rates["late"] / rates["early"], "×", 0.85),
     ]
 
 

@@ -1,0 +1,81 @@
+"""What an append costs once the log has grown, beside one to a log that is young, in the same run.
+
+After a checkpoint each page of the index over streams is written whole once, which costs a long log more than a young
+one. So it is measured for as long as it is from one checkpoint to the next: more or less of it would have more or less
+than the share that each row has of this.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from adapters.database import open_database
+from adapters.keys.keyring import OPTION
+from benchmarks.database import new_database
+from benchmarks.events import BATCH, batches
+from benchmarks.report import Figure
+from benchmarks.side_by_side import KEYS, Unsealed, Work, append_rate, appending
+
+#: Batches that the young log gets meanwhile: it stays young.
+_EARLY: Final = 50
+_GROWN, _SAMPLE = 20_000_000_000, 40_000_000_000
+
+
+def growth(server: str, engine: Engine, early: int, late: int) -> list[Figure]:
+    """The log of this engine grows to beyond so many events, and is measured around there."""
+    begin = _written(engine)
+    append_rate(engine, _GROWN, late // 2)
+    cycle = _between_checkpoints(engine, (_written(engine) - begin) / (late // 2))
+    sample = min(cycle, late * 2 // 3)
+    append_rate(engine, _GROWN + late // 2, late - sample // 2 - late // 2)
+    with new_database(server) as url:
+        young = open_database(url, application="benchmark", keys=KEYS).execution_options(
+            **{OPTION: Unsealed(KEYS)}
+        )
+        append_rate(young, _GROWN, early)
+        late_rate, early_rate = _in_turn(appending(engine), appending(young), sample)
+        young.dispose()
+    return [
+        Figure(f"append with {early:,} events in the log", early_rate, "events/s"),
+        Figure(f"append with {late:,} events in the log", late_rate, "events/s"),
+        Figure("late ÷ early", late_rate / early_rate, "×", 0.85),
+        Figure("events between two checkpoints", cycle, "events"),
+        Figure("events appended around there", sample, "events"),
+    ]
+
+
+def _in_turn(often: Work, seldom: Work, count: int) -> tuple[float, float]:
+    """Rates of two works, of which one is done seldom, but all along: no second of the machine is like the next."""
+    each = max(count // BATCH // _EARLY, 1)
+    took, done = {often: 0.0, seldom: 0.0}, {often: 0, seldom: 0}
+    spare = batches(_SAMPLE, count)
+    for number, batch in enumerate(batches(_SAMPLE, count)):
+        turn = [(often, batch)] if number % each else [(often, batch), (seldom, next(spare))]
+        for work, events in turn:
+            began = time.perf_counter()
+            done[work] += work(events)
+            took[work] += time.perf_counter() - began
+    return done[often] / took[often], done[seldom] / took[seldom]
+
+
+def _written(engine: Engine) -> int:
+    """Bytes of write-ahead log that the server has written."""
+    with engine.connect() as connection:
+        statement = text("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+        return int(connection.execute(statement).scalar_one())
+
+
+def _between_checkpoints(engine: Engine, bytes_a_row: float) -> int:
+    """How many rows it is from one checkpoint to the next.
+
+    Source: postgresql.org/docs/18/wal-configuration.html, and `CalculateCheckpointSegments` of its source.
+    """
+    with engine.connect() as connection:
+        settings = text(
+            "SELECT pg_size_bytes(current_setting('max_wal_size'))"
+            " / (1 + current_setting('checkpoint_completion_target')::float)"
+        )
+        return int(connection.execute(settings).scalar_one() / bytes_a_row)
