@@ -136,7 +136,7 @@ def _commit(
 def _append(connection: Connection, batch: Batch, rules: Rules, ahead: Ahead) -> tuple[int, int]:
     """How many were taken in, and how many were known."""
     if batch.ahead is not None and append_ahead(connection, batch.ahead):
-        return len(batch.ahead.rows), 0
+        return batch.ahead.rows.size, 0
     entries = batch.entries if batch.ahead is None else open_ahead(batch.ahead)
     appended = append(connection, entries, rules=rules).appended
     known = sum(not one.new for one in appended)

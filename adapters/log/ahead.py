@@ -85,7 +85,7 @@ def append_ahead(connection: Connection, ahead: SealedAhead) -> bool:
         head = lock_head(cursor, None, list(rows.entries(PROBE)))
         if head.known or head.erasures != ahead.erasures:
             return False
-        first, last = head.position + 1, head.position + len(rows)
+        first, last = head.position + 1, head.position + rows.size
         cursor.execute("SAVEPOINT append")
         try:
             if ahead.keys:

@@ -63,7 +63,7 @@ def encode_stream_rows(first: int, entries: Sequence[Entry]) -> bytes:
     rows["stream"] = streams
     rows["version"] = [entry[1] for entry in entries]
     rows["position"] = np.arange(first, first + len(entries))
-    return rows[order_of(streams)].tobytes()
+    return rows[_order_of(streams)].tobytes()
 
 
 def placed_streams(rows: bytes, first: int) -> bytes:
@@ -73,7 +73,7 @@ def placed_streams(rows: bytes, first: int) -> bytes:
     return moved.tobytes()
 
 
-def order_of(ids: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
+def _order_of(ids: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
     """The order of ids by their first eight bytes."""
     return np.argsort(ids.view(">u8")[::2].astype(np.uint64), kind="stable")
 

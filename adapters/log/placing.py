@@ -37,7 +37,9 @@ class Unplaced(NamedTuple):
         sizes = np.array([len(state) for state in states], dtype=np.int64)
         return cls(b"".join(rows), ends, ends - sizes - TIME_BEFORE_STATE, encode_stream_rows(0, entries))
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many rows."""
         return len(self.ends)
 
     def entries(self, step: int = 1) -> Iterator[Entry]:
@@ -51,7 +53,7 @@ class Unplaced(NamedTuple):
         log = bytearray(self.log)
         rows: _Bytes = np.frombuffer(log, np.uint8)
         begins = np.concatenate(([0], self.ends))[:-1]
-        rows[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + len(self)))
+        rows[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + self.size))
         rows[self.times[:, None] + _EIGHT] = _big_endian(np.array([recorded_at]))
         return log, placed_streams(self.streams, first)
 
