@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from traceback import format_exception
 from typing import Any, Final, TypeVar
 
@@ -88,7 +89,16 @@ def _work(parent: int, asked: Connection, answering: Connection) -> None:
         try:
             answer = work(*arguments), None
         except Exception as error:  # noqa: BLE001 (whoever asked gets it)
-            # Where in this process it was raised shows in no traceback of the other.
-            error.add_note("".join(format_exception(error)))
-            answer = None, error
+            answer = None, _told(error)
         answering.send(answer)
+
+
+def _told(error: Exception) -> Exception:
+    """The error as the other process can have it, and where in this one it was raised, which shows in no traceback of
+    the other."""
+    try:
+        told: Exception = ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:  # noqa: BLE001 (an error's own ways of being pickled may raise anything)
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+    told.add_note("".join(format_exception(error)))
+    return told

@@ -34,6 +34,23 @@ def test_what_it_raises_is_raised_here_with_where_that_was_and_it_goes_on(worker
     assert worker.ask(int, "7").result() == 7
 
 
+class Odd(Exception):
+    """One that is pickled, and cannot be made again of what that says."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def odd() -> None:
+    raise Odd("this", "that")
+
+
+def test_what_cannot_be_handed_over_is_told_in_words_and_it_goes_on(worker: Worker) -> None:
+    with pytest.raises(RuntimeError, match="Odd: this and that"):
+        worker.ask(odd).result()
+    assert worker.ask(int, "7").result() == 7
+
+
 def test_that_it_was_killed_is_told_and_it_can_still_be_ended(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     for _ in range(2):
