@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import sha1
 from itertools import repeat
+from sys import intern
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,7 @@ def entries_for(records: Sequence[Record], rules: Rules = DEFAULT_RULES) -> list
         stream if leader is None else subjects[leader]
         for stream, leader in zip(streams, leaders, strict=True)
     ]
-    topics = [f"{record.type}.{record.name[:TOPIC_NAME_LIMIT]}" for record in records]
+    topics = [intern(f"{record.type}.{record.name[:TOPIC_NAME_LIMIT]}") for record in records]
     return list(map(_entry, zip(streams, repeat(1), topics, owners, map(_encode, records), strict=False)))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from feeds.objects import objects_of
 from feeds.rows import Rejected
 
-BLOCK_ROWS: Final = 5_000
+BLOCK_ROWS: Final = 8_000
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 
 

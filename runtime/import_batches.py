@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -45,19 +46,18 @@ def mapped(
     read = block_reader(feed, mapping, file.digest, began_at)
     blocks = read_blocks(file.kind, file.stream, mapping.delimiter)
     try:
-        while (block := _next(blocks)) is not None:
-            if block.last > after:
-                yield block.last, read(block).behind(after)
+        # By `map`, since a loop's variables would hold a block and what became of it while the next one is read.
+        yield from map(partial(_mapped, read, after), filter(lambda block: block.last > after, blocks))
     except FileError as error:
         raise FileError(f"{file.name}: {error}") from error
-
-
-def _next(blocks: Iterator[Block]) -> Block | None:
-    try:
-        return next(blocks, None)
     except OSError as error:
         # A store that ends the reading, a disk's fault, a broken .gz: all that was read before is kept.
-        raise FileError(f"the reading broke off ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise FileError(f"{file.name}: the reading broke off ({reason})") from error
+
+
+def _mapped(read: Callable[[Block], Mapped], after: int, block: Block) -> tuple[int, Mapped]:
+    return block.last, read(block).behind(after)
 
 
 def batches(
@@ -70,11 +70,17 @@ def batches(
     rules: Rules = DEFAULT_RULES,
 ) -> Iterator[Batch]:
     """The rows behind number `after`. Those that a tracking plan blocks are rejected."""
-    for last, found in mapped(file, feed, mapping, began_at, after):
-        if plan is None:
-            yield Batch(last, entries_for(found.records, rules), found.rejected, (), file.tell())
-        else:
-            yield _judged(last, found, plan, rules, began_at)._replace(read=file.tell())
+    found = mapped(file, feed, mapping, began_at, after)
+    return map(partial(_batch, file, plan, rules, began_at), found)
+
+
+def _batch(
+    file: File, plan: PlanOfFeed | None, rules: Rules, began_at: int, read: tuple[int, Mapped]
+) -> Batch:
+    last, found = read
+    if plan is None:
+        return Batch(last, entries_for(found.records, rules), found.rejected, (), file.tell())
+    return _judged(last, found, plan, rules, began_at)._replace(read=file.tell())
 
 
 def _judged(last: int, found: Mapped, plan: PlanOfFeed, rules: Rules, now: int) -> Batch:

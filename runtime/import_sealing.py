@@ -1,17 +1,29 @@
-"""Sealing a file's rows in the process that reads them, while the rows before them are committed."""
+"""Sealing a file's rows before the log's head is locked for them: in the process that reads them where that has the
+time, else in the one that writes them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import Engine
 
 from adapters.database import STORE_ERRORS
+from adapters.keys.keyring import OPTION, Keyring
+from adapters.keys.management import KeyManagement
 from adapters.log.ahead import seal_ahead
 from runtime.import_batches import Batch
 
 #: `new`: many people are taken for new where some of them are; `any`: all of them are looked up; `None`: not at all.
 How = Literal["new", "any"] | None
+
+
+#: Keys that an import remembers: most files name each person once, or in a run.
+_REMEMBERED: Final = 20_000
+
+
+def keyed(engine: Engine, keys: KeyManagement) -> Engine:
+    """The engine with a keyring of its own, which remembers no more than an import has a use for."""
+    return engine.execution_options(**{OPTION: Keyring(keys, _REMEMBERED)})
 
 
 class Ahead:

@@ -34,8 +34,9 @@ from feeds.rows import Rejected
 from runtime.failpoints import failpoint
 from runtime.identity_rules import rules_of
 from runtime.import_batches import Batch, batches
-from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader, Sealing
-from runtime.import_sealing import Ahead
+from runtime.import_reader import WORTH_A_PROCESS, Reader
+from runtime.import_reading import Asked, Sealing
+from runtime.import_sealing import Ahead, keyed, sealed
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -63,6 +64,7 @@ def run_import(
         keys = keyring_of(connection).management
     if progress.done:
         return progress
+    engine = keyed(engine, keys)
     url = engine.url.render_as_string(hide_password=False)
     with (
         _Aside(aside or rejected_file(file.name), progress.rejected_bytes) as rejected,
@@ -116,6 +118,8 @@ def _commit(
     engine: Engine, before: Progress, batch: Batch, aside: _Aside, rules: Rules, ahead: Ahead
 ) -> Progress:
     size = aside.write(batch.rejected)
+    if batch.ahead is None:
+        batch = sealed(engine, batch, ahead.how)
     with engine.begin() as connection:
         for item in batch.aside:
             put_aside(connection, item)

@@ -1,7 +1,8 @@
-"""A process of our own that does one thing after the other, and hands over what is large without many words.
+"""A process of our own that does one thing after the other, goes on by itself in between, and hands over what is large
+without many words.
 
-As an executor of `concurrent.futures` with one process, but for the pipe that answers come by: a batch of some
-megabytes goes through one of 64 kB in fifty pieces, at each of which both processes wait for each other.
+An executor of `concurrent.futures` with one process does neither: it waits for the next task, and a batch of some
+megabytes goes through its pipe of 64 kB in fifty pieces, at each of which both processes wait for each other.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -32,40 +32,32 @@ class WorkerEndedError(Exception):
 
 
 class Worker:
-    """The process, which begins as it is made and ends by `end`."""
+    """The process, which begins as it is made and ends by `end`. Asked for nothing, it does what it is to do
+    `meanwhile`, step by step, until that says that there is nothing to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], bool]) -> None:
         context = get_context("spawn")
         asked, self._requests = context.Pipe(duplex=False)
         self._answers, answering = context.Pipe(duplex=False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):
                 fcntl.fcntl(self._answers.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._process: SpawnProcess = context.Process(target=_work, args=(os.getpid(), asked, answering))
+        self._process: SpawnProcess = context.Process(
+            target=_work, args=(os.getpid(), asked, answering, meanwhile)
+        )
         with nothing_to_import():
             self._process.start()
         # Ours would keep the pipes open when the process has ended.
         asked.close()
         answering.close()
-        self._thread = ThreadPoolExecutor(1)
 
     @property
     def pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
 
-    def ask(self, work: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
-        """What the process will answer, or what it raises; `WorkerEndedError` where it ends before."""
-        return self._thread.submit(self._answer, work, arguments)
-
-    def end(self) -> None:
-        """Ends the process, once it has answered what it is at work on."""
-        self._thread.shutdown(cancel_futures=True)
-        self._requests.close()
-        self._process.join()
-        self._answers.close()
-
-    def _answer(self, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
+    def ask(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        """What the process answers. Raises what it raises; `WorkerEndedError` where it ends before."""
         try:
             self._requests.send((work, arguments))
             answer, error = self._answers.recv()
@@ -76,21 +68,29 @@ class Worker:
         found: Answer = answer
         return found
 
+    def end(self) -> None:
+        """Ends the process, once it is done with the step that it is at work on."""
+        self._requests.close()
+        # Nobody waits for an answer any more: whoever did was interrupted.
+        self._answers.close()
+        self._process.join()
 
-def _work(parent: int, asked: Connection, answering: Connection) -> None:
+
+def _work(parent: int, asked: Connection, answering: Connection, meanwhile: Callable[[], bool]) -> None:
     end_with_parent(parent)
     spare_the_collector()
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            while not asked.poll() and meanwhile():
+                pass
             work, arguments = asked.recv()
-        except EOFError:
-            return
-        answer: tuple[Any, Exception | None]
-        try:
-            answer = work(*arguments), None
-        except Exception as error:  # noqa: BLE001 (whoever asked gets it)
-            answer = None, _told(error)
-        answering.send(answer)
+            answer: tuple[Any, Exception | None]
+            try:
+                answer = work(*arguments), None
+            except Exception as error:  # noqa: BLE001 (whoever asked gets it)
+                answer = None, _told(error)
+            # By this protocol bytes that may be changed are written as they are.
+            answering.send_bytes(ForkingPickler.dumps(answer, 5))
 
 
 def _told(error: Exception) -> Exception:

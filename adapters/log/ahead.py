@@ -52,7 +52,7 @@ def seal_ahead(connection: Connection, entries: Sequence[Entry], probes: bool) -
     made, wrapped = make_keys(keyring.management, new)
     secrets = {**known, **dict(zip(new, made, strict=True))}
     return SealedAhead(
-        Unplaced.of(entries, list(sealed(entries, secrets))),
+        Unplaced.of(entries, sealed(entries, secrets)),
         erasures,
         b"".join(map(secrets.__getitem__, subjects)),
         key_rows(new, wrapped),

@@ -5,7 +5,7 @@ Whoever seals ahead also encodes. Under the head's lock, what is left to do of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
@@ -16,6 +16,8 @@ from adapters.log.columns import encode_rows, encode_stream_rows, placed_streams
 from adapters.log.wire import POSITION_AT, TIME_BEFORE_STATE, decode_row
 from domain.records import Entry
 
+#: Rows that are encoded at once, so that what they are made of does not stand beside all of them.
+_PART: Final = 1_000
 _EIGHT: Final = np.arange(8)
 _Bytes = npt.NDArray[np.uint8]
 
@@ -24,18 +26,27 @@ class Unplaced(NamedTuple):
     """Tuples of `log` and of `log_stream`, as `adapters.log.wire` has them, at positions from 0 on. `ends` says where
     in `log` each row ends, `times` where its time is."""
 
-    log: bytes
+    log: bytearray
     ends: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
     streams: bytes
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], states: Sequence[bytes]) -> Unplaced:
+    def of(cls, entries: Sequence[Entry], states: Iterable[bytes]) -> Unplaced:
         """These entries, with their states as they will be stored."""
-        rows = encode_rows(0, 0, entries, states)
-        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
-        sizes = np.array([len(state) for state in states], dtype=np.int64)
-        return cls(b"".join(rows), ends, ends - sizes - TIME_BEFORE_STATE, encode_stream_rows(0, entries))
+        log, given = bytearray(), iter(states)
+        row_sizes: list[int] = []
+        state_sizes: list[int] = []
+        for at in range(0, len(entries), _PART):
+            part = entries[at : at + _PART]
+            stored = list(islice(given, len(part)))
+            rows = encode_rows(at, 0, part, stored)
+            log += b"".join(rows)
+            row_sizes += map(len, rows)
+            state_sizes += map(len, stored)
+        ends = np.cumsum(row_sizes, dtype=np.int64)
+        times = ends - np.array(state_sizes, np.int64) - TIME_BEFORE_STATE
+        return cls(log, ends, times, encode_stream_rows(0, entries))
 
     @property
     def size(self) -> int:
@@ -45,17 +56,17 @@ class Unplaced(NamedTuple):
     def entries(self, step: int = 1) -> Iterator[Entry]:
         """The entries again, or one in so many, with their states as they will be stored."""
         for begin, end in islice(pairwise([0, *self.ends.tolist()]), 0, None, step):
-            row = decode_row(self.log[begin:end])
+            row = decode_row(bytes(self.log[begin:end]))
             yield Entry(row.stream_id, row.version, row.topic, row.subject, row.state)
 
     def placed(self, first: int, recorded_at: int) -> tuple[bytearray, bytes]:
-        """The tuples of `log` and of `log_stream` at positions from `first` on, recorded at that time."""
-        log = bytearray(self.log)
-        rows: _Bytes = np.frombuffer(log, np.uint8)
+        """The tuples of `log` and of `log_stream` at positions from `first` on, recorded at that time. They are filled
+        in where they are."""
+        rows: _Bytes = np.frombuffer(self.log, np.uint8)
         begins = np.concatenate(([0], self.ends))[:-1]
         rows[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + self.size))
         rows[self.times[:, None] + _EIGHT] = _big_endian(np.array([recorded_at]))
-        return log, placed_streams(self.streams, first)
+        return self.log, placed_streams(self.streams, first)
 
 
 def _big_endian(numbers: npt.NDArray[np.int64]) -> _Bytes:

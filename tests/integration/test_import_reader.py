@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +24,8 @@ from feeds.blocks import BLOCK_ROWS
 from feeds.mapping import Mapping
 from feeds.rows import FileError
 from runtime.import_batches import Batch, batches
-from runtime.import_reader import WORTH_A_PROCESS, Asked, Reader, Sealing
+from runtime.import_reader import WORTH_A_PROCESS, Reader
+from runtime.import_reading import Asked, Reading, Sealing
 from runtime.import_sealing import Ahead
 from runtime.imports import run_import
 from runtime.verify import verify_log
@@ -61,6 +64,17 @@ def in_the_clear(batch: Batch) -> Batch:
     return batch if batch.ahead is None else batch._replace(entries=open_ahead(batch.ahead), ahead=None)
 
 
+class AtLeisure(Reader):
+    """One that is asked for the next batch when it has nothing to do before that."""
+
+    def batches(self, asked: Asked, ahead: Ahead | None = None) -> Iterator[Batch]:
+        with Reading(asked) as reading:
+            while (batch := reading.next(ahead.how if ahead else None)) is not None:
+                yield batch
+                while reading.go_on():
+                    pass
+
+
 def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) -> None:
     for after in (0, BLOCK_ROWS + 7):
         with open_file(str(file)) as opened:
@@ -69,35 +83,51 @@ def test_its_batches_are_those_that_are_read_here(reader: Reader, file: Path) ->
     assert sum(len(batch.entries) + len(batch.rejected) for batch in here) == BLOCK_ROWS * 2 - 6
 
 
-def test_what_it_seals_is_what_is_read_here(
-    reader: Reader, file: Path, database: str, engine: Engine
-) -> None:
+def test_what_is_sealed_ahead_is_what_is_read(file: Path, database: str, engine: Engine) -> None:
     with open_file(str(file)) as opened:
         here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
     known = here[1].entries[::2]
     with engine.begin() as connection:
         append(connection, [entry._replace(stream_id=entry.subject or "") for entry in known])
-    read = list(reader.batches(asked(file)._replace(sealing=Sealing(database, KEYS)), Ahead("any")))
+    sealing = asked(file)._replace(sealing=Sealing(database, KEYS))
+    read = list(AtLeisure().batches(sealing, Ahead("any")))
+    assert [batch.ahead is not None for batch in read] == [False, True, True]
     assert list(map(in_the_clear, read)) == here
-    # The one after the first is asked for while nobody waits.
-    assert read[1].ahead
     with engine.begin() as connection:
-        assert append_ahead(connection, read[1].ahead)
+        assert read[1].ahead and append_ahead(connection, read[1].ahead)
         assert not append_ahead(connection, read[1].ahead)
     with engine.connect() as connection:
         added = list(iterate(connection, len(known)))
     assert [row.state for row in added] == [entry.state for entry in here[1].entries]
 
 
+def test_what_another_process_seals_is_what_is_read(reader: Reader, file: Path, database: str) -> None:
+    with open_file(str(file)) as opened:
+        here = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))
+    sealing = asked(file)._replace(sealing=Sealing(database, KEYS))
+    assert list(map(in_the_clear, reader.batches(sealing, Ahead("any")))) == here
+
+
+def test_what_was_read_before_a_fault_is_given_before_it(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(BLOCK_ROWS * 3 * 40).hex()
+    rows = [f"u-{n},c-{n},{noise[n * 80 : n * 80 + 80]}" for n in range(BLOCK_ROWS * 3)]
+    path = tmp_path / "people.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(["user,card,plan", *rows]).encode(), 1)[:-40])
+    read = AtLeisure().batches(asked(path))
+    assert len(next(read).entries) == BLOCK_ROWS
+    with pytest.raises(FileError, match="broke off"):
+        list(read)
+
+
 @pytest.mark.parametrize("there", ["people", "rows"])
 def test_an_import_takes_everybody_in_where_some_were_taken_for_new_in_vain(
-    reader: Reader, file: Path, database: str, engine: Engine, there: str
+    file: Path, database: str, engine: Engine, there: str
 ) -> None:
     with open_file(str(file)) as opened:
         here = [
             entry for batch in batches(opened, "crm", MAPPING, 1, 0, None, RULES) for entry in batch.entries
         ]
-    # The second of the second batch, which is the one that is always sealed.
+    # The second of each batch is none of those that are asked for first.
     known = here[BLOCK_ROWS + 1 :: BLOCK_ROWS]
     with engine.begin() as connection:
         before = [
@@ -105,7 +135,9 @@ def test_an_import_takes_everybody_in_where_some_were_taken_for_new_in_vain(
         ]
         append(connection, before)
     with open_file(str(file)) as opened:
-        done = run_import(engine, opened, "crm", MAPPING, 1, reader=reader, aside=file.with_suffix(".aside"))
+        done = run_import(
+            engine, opened, "crm", MAPPING, 1, reader=AtLeisure(), aside=file.with_suffix(".aside")
+        )
     fresh = here if there == "people" else [entry for entry in here if entry not in known]
     assert (done.taken, done.known) == (len(fresh), len(here) - len(fresh))
     with engine.connect() as connection:
