@@ -39,7 +39,6 @@ _SETTINGS = {
     "bgwriter_lru_multiplier": "4",
     "random_page_cost": "1.1",
     "jit": "off",
-    "wal_init_zero": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Details, contexts and statements quote rows, and rows are personal data.
