@@ -13,7 +13,7 @@ from feeds.objects import objects_of
 from feeds.rows import Rejected
 
 BLOCK_ROWS: Final = 8_000
-BLOCK_BYTES: Final = 8 * 1024 * 1024
+BLOCK_BYTES: Final = 4 * 1024 * 1024
 
 
 class Block:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
@@ -60,7 +61,7 @@ class Worker:
         """What the process answers. Raises what it raises; `WorkerEndedError` where it ends before."""
         try:
             self._requests.send((work, arguments))
-            answer, error = self._answers.recv()
+            answer, error = _receive(self._answers)
         except (EOFError, OSError) as ended:
             raise WorkerEndedError from ended
         if error is not None:
@@ -89,8 +90,31 @@ def _work(parent: int, asked: Connection, answering: Connection, meanwhile: Call
                 answer = work(*arguments), None
             except Exception as error:  # noqa: BLE001 (whoever asked gets it)
                 answer = None, _told(error)
-            # By this protocol bytes that may be changed are written as they are.
-            answering.send_bytes(ForkingPickler.dumps(answer, 5))
+            _send(answering, answer)
+
+
+def _send(to: Connection, answer: Any) -> None:
+    """Arrays go as they are, behind what is said of them."""
+    arrays: list[pickle.PickleBuffer] = []
+    said = pickle.dumps(answer, 5, buffer_callback=arrays.append)
+    parts = [array.raw() for array in arrays]
+    to.send((said, list(map(len, parts))))
+    for part in parts:
+        while part:
+            part = part[os.write(to.fileno(), part) :]
+
+
+def _receive(of: Connection) -> Any:
+    said, sizes = of.recv()
+    arrays = [bytearray(size) for size in sizes]
+    for array in arrays:
+        part = memoryview(array)
+        while part:
+            read = os.readv(of.fileno(), [part])
+            if not read:
+                raise EOFError
+            part = part[read:]
+    return pickle.loads(said, buffers=arrays)  # noqa: S301 (of our own process)
 
 
 def _told(error: Exception) -> Exception:

@@ -26,7 +26,7 @@ class Unplaced(NamedTuple):
     """Tuples of `log` and of `log_stream`, as `adapters.log.wire` has them, at positions from 0 on. `ends` says where
     in `log` each row ends, `times` where its time is."""
 
-    log: bytearray
+    log: _Bytes
     ends: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
     streams: bytes
@@ -46,7 +46,7 @@ class Unplaced(NamedTuple):
             state_sizes += map(len, stored)
         ends = np.cumsum(row_sizes, dtype=np.int64)
         times = ends - np.array(state_sizes, np.int64) - TIME_BEFORE_STATE
-        return cls(log, ends, times, encode_stream_rows(0, entries))
+        return cls(np.frombuffer(log, np.uint8), ends, times, encode_stream_rows(0, entries))
 
     @property
     def size(self) -> int:
@@ -56,17 +56,16 @@ class Unplaced(NamedTuple):
     def entries(self, step: int = 1) -> Iterator[Entry]:
         """The entries again, or one in so many, with their states as they will be stored."""
         for begin, end in islice(pairwise([0, *self.ends.tolist()]), 0, None, step):
-            row = decode_row(bytes(self.log[begin:end]))
+            row = decode_row(self.log[begin:end].tobytes())
             yield Entry(row.stream_id, row.version, row.topic, row.subject, row.state)
 
-    def placed(self, first: int, recorded_at: int) -> tuple[bytearray, bytes]:
+    def placed(self, first: int, recorded_at: int) -> tuple[memoryview, bytes]:
         """The tuples of `log` and of `log_stream` at positions from `first` on, recorded at that time. They are filled
         in where they are."""
-        rows: _Bytes = np.frombuffer(self.log, np.uint8)
         begins = np.concatenate(([0], self.ends))[:-1]
-        rows[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + self.size))
-        rows[self.times[:, None] + _EIGHT] = _big_endian(np.array([recorded_at]))
-        return self.log, placed_streams(self.streams, first)
+        self.log[(begins + POSITION_AT)[:, None] + _EIGHT] = _big_endian(np.arange(first, first + self.size))
+        self.log[self.times[:, None] + _EIGHT] = _big_endian(np.array([recorded_at]))
+        return self.log.data, placed_streams(self.streams, first)
 
 
 def _big_endian(numbers: npt.NDArray[np.int64]) -> _Bytes:
