@@ -84,11 +84,11 @@ def main() -> None:
         try:
             figures = _appends(server.url, engine, sizes)
             figures += [*_singles(engine, sizes), *_reads(engine, sizes), *_sealed(sealed, sizes)]
-            figures += [*growth(server.url, engine, sizes.early, sizes.late)]
             figures += memory(server.url, sizes.memory)
             figures += rebuild_figures(server.url, sizes.rebuilt) if sizes.rebuilt else []
         finally:
             engine.dispose()
+    figures += growth(sizes.early, sizes.late)
     conclude("The log", figures, asked, [f"{BATCH:,} rows an append; events of {len(event(1).state)} bytes"])
 
 

@@ -7,7 +7,11 @@ than the share that each row has of this.
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine, text
@@ -18,26 +22,26 @@ from benchmarks.database import new_database
 from benchmarks.events import BATCH, batches
 from benchmarks.report import Figure
 from benchmarks.side_by_side import KEYS, Unsealed, Work, append_rate, appending
+from runtime.embedded.postgres import start_postgres
+from runtime.migrate import migrate
 
 #: Batches that the young log gets meanwhile: it stays young.
 _EARLY: Final = 50
 _GROWN, _SAMPLE = 20_000_000_000, 40_000_000_000
 
 
-def growth(server: str, engine: Engine, early: int, late: int) -> list[Figure]:
-    """The log of this engine grows to beyond so many events, and is measured around there."""
-    begin = _written(engine)
-    append_rate(engine, _GROWN, late // 2)
-    cycle = _between_checkpoints(engine, (_written(engine) - begin) / (late // 2))
-    sample = min(cycle, late * 2 // 3)
-    append_rate(engine, _GROWN + late // 2, late - sample // 2 - late // 2)
-    with new_database(server) as url:
-        young = open_database(url, application="benchmark", keys=KEYS).execution_options(
-            **{OPTION: Unsealed(KEYS)}
-        )
-        append_rate(young, _GROWN, early)
-        late_rate, early_rate = _in_turn(appending(engine), appending(young), sample)
-        young.dispose()
+def growth(early: int, late: int) -> list[Figure]:
+    """A log grows to beyond so many events, on a server of its own, and is measured around there."""
+    with tempfile.TemporaryDirectory() as home, start_postgres(Path(home)) as server:
+        migrate(server.url)
+        with _opened(server.url) as engine:
+            append_rate(engine, _GROWN, late // 2)
+            cycle = _between_checkpoints(engine, _written(engine) / (late // 2))
+            sample = min(cycle, late * 2 // 3)
+            append_rate(engine, _GROWN + late // 2, late - sample // 2 - late // 2)
+            with new_database(server.url) as url, _opened(url) as young:
+                append_rate(young, _GROWN, early)
+                late_rate, early_rate = _in_turn(appending(engine), appending(young), sample)
     return [
         Figure(f"append with {early:,} events in the log", early_rate, "events/s"),
         Figure(f"append with {late:,} events in the log", late_rate, "events/s"),
@@ -45,6 +49,15 @@ def growth(server: str, engine: Engine, early: int, late: int) -> list[Figure]:
         Figure("events between two checkpoints", cycle, "events"),
         Figure("events appended around there", sample, "events"),
     ]
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Engine]:
+    engine = open_database(url, application="benchmark", keys=KEYS)
+    try:
+        yield engine.execution_options(**{OPTION: Unsealed(KEYS)})
+    finally:
+        engine.dispose()
 
 
 def _in_turn(often: Work, seldom: Work, count: int) -> tuple[float, float]:
