@@ -91,26 +91,29 @@ class Reading:
     def next(self, how: How) -> Batch | None:
         """The next batch, as far as it is done; `None` behind the last. Those that follow are sealed as `how` says."""
         self._how = how
-        if self._ready is None and not self._ended:
-            self._read_on()
-        if self._ready is None and self._fault is not None:
+        if self._fault is not None:
             raise self._fault
+        if self._ready is None:
+            self._read_on()
         batch, self._ready = self._ready, None
         return batch
 
     def go_on(self) -> bool:
-        """Reads the next batch, or seals it. Whether there was anything to do before it is asked for."""
-        if self._ready is None and not self._ended:
-            self._read_on()
-        elif self._ready is not None and not self._sealed and self._engine is not None and self._how:
-            self._ready, self._sealed = sealed(self._engine, self._ready, self._how), True
-        else:
+        """Reads the next batch, or seals it. Whether there was anything to do before it is asked for; what fails is
+        raised to whoever asks for it."""
+        if self._fault is not None or self._ended:
             return False
+        try:
+            if self._ready is None:
+                self._read_on()
+            elif not self._sealed and self._engine is not None and self._how is not None:
+                self._ready, self._sealed = sealed(self._engine, self._ready, self._how), True
+            else:
+                return False
+        except Exception as error:  # noqa: BLE001 (is raised to whoever asks for this batch)
+            self._fault = error
         return True
 
     def _read_on(self) -> None:
-        try:
-            self._ready, self._sealed = next(self._found, None), False
-        except Exception as error:  # noqa: BLE001 (is raised to whoever asks for this batch)
-            self._fault = error
+        self._ready, self._sealed = next(self._found, None), False
         self._ended = self._ready is None

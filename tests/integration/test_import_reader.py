@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import Engine
 
 from adapters.files import open_file
+from adapters.keys.local import new_master, parse_masters
+from adapters.keys.management import KeyManagementError
 from adapters.log.ahead import append_ahead, open_ahead
 from adapters.log.append import append
 from adapters.log.read import iterate
@@ -99,6 +101,23 @@ def test_what_is_sealed_ahead_is_what_is_read(file: Path, database: str, engine:
     with engine.connect() as connection:
         added = list(iterate(connection, len(known)))
     assert [row.state for row in added] == [entry.state for entry in here[1].entries]
+
+
+def test_a_key_that_cannot_be_had_is_told_of_by_its_own_words(
+    file: Path, database: str, engine: Engine
+) -> None:
+    with open_file(str(file)) as opened:
+        second = list(batches(opened, "crm", MAPPING, 1, 0, None, RULES))[1]
+    with engine.begin() as connection:
+        append(connection, [entry._replace(stream_id=entry.subject or "") for entry in second.entries[:1]])
+    sealing = asked(file)._replace(sealing=Sealing(database, parse_masters(new_master())))
+    with Reading(sealing) as reading:
+        assert reading.next("any")
+        # What fails while nobody asks ends no process, and is told to whoever asks.
+        while reading.go_on():
+            pass
+        with pytest.raises(KeyManagementError, match="a data key was wrapped by master key"):
+            reading.next("any")
 
 
 def test_what_another_process_seals_is_what_is_read(reader: Reader, file: Path, database: str) -> None:
