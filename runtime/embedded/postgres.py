@@ -99,7 +99,9 @@ class EmbeddedPostgres(EmbeddedServer):
             open_way(unfinished)
         # Sorting and case mapping built into PostgreSQL: an upgrade of the C library cannot corrupt an index.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        argv = [str(BINARIES / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, "--auth=trust", *locale]
+        # Commits wait while a new file of the write-ahead log is filled with zeros: four times as often, a quarter as long.
+        small = "--wal-segsize=4"
+        argv = [str(BINARIES / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, "--auth=trust", small, *locale]
         with open_log(self.log) as log:
             child = start_child(
                 argv,
