@@ -93,7 +93,7 @@ def append_ahead(connection: Connection, ahead: SealedAhead) -> bool:
             ensure_partitions(cursor, first, last, head.partition_rows)
             log, streams = rows.placed(first, head.recorded_at)
             chunks = _chunks(log, rows.ends.tolist())
-            copy_rows(cursor, head.digest, first, last, head.recorded_at, streams, chunks, 0)
+            copy_rows(cursor, head.digest, first, last, head.recorded_at, [streams], chunks)
         except psycopg.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT append")
             return False

@@ -21,6 +21,8 @@ _NULL: Final = b"\xff\xff\xff\xff"
 _LOG_KEY: Final = struct.Struct(">hiqi16siii")
 _LOG_TIME: Final = struct.Struct(">iqi")
 _STREAM: Final = struct.Struct(">hi16siiiq")
+#: So many tuples of `log_stream` at a time: the server is at work on the first as the next are encoded.
+_PIECE: Final = 500
 #: Where in a tuple of `log` its position is.
 POSITION_AT: Final = struct.calcsize(">hi")
 #: How far before its state its time is: the time, and the length of the state.
@@ -88,16 +90,13 @@ def _text_of(uuid: bytes) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-def encode_stream_rows(first: int, entries: Sequence[Entry]) -> bytes:
-    """Tuples of table `log_stream`, columns in the table's order, at positions from `first` on.
+def encode_stream_rows(first: int, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Tuples of table `log_stream`, columns in the table's order, at positions from `first` on, some at a time.
 
     They come in order of stream, which is the order of the index: its pages are then gone through once.
     """
     pack, streams = _STREAM.pack, _bytes_of([entry[0] for entry in entries])
-    rows = [
-        pack(3, 16, stream, 4, entry[1], 8, position)
-        for position, stream, entry in zip(count(first), streams, entries, strict=False)
-    ]
-    # Up to the stream's id all of them are the same bytes.
-    rows.sort()
-    return b"".join(rows)
+    order = sorted(range(len(entries)), key=streams.__getitem__)
+    for at in range(0, len(order), _PIECE):
+        some = order[at : at + _PIECE]
+        yield b"".join([pack(3, 16, streams[n], 4, entries[n][1], 8, first + n) for n in some])

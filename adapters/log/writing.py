@@ -5,6 +5,7 @@ the rows as COPY has them.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,9 +76,7 @@ def write_rows(
         )
     else:
         chunks = _encoded(first, recorded_at, entries, states)
-        # The first half is encoded while the server is at work on the index of `log_stream`.
-        early = len(entries) // (2 * CHUNK)
-        copy_rows(cursor, before, first, last, recorded_at, encode_stream_rows(first, entries), chunks, early)
+        copy_rows(cursor, before, first, last, recorded_at, encode_stream_rows(first, entries), chunks)
 
 
 def _encoded(
@@ -101,25 +100,34 @@ def copy_rows(
     first: int,
     last: int,
     recorded_at: int,
-    streams: Buffer,
+    streams: Iterable[Buffer],
     chunks: Iterator[tuple[Buffer, Sequence[Buffer]]],
-    early: int,
 ) -> None:
-    """Writes rows at positions from `first` to `last` by COPY: tuples of `log_stream`, and of `log` in chunks, each
-    together and one by one; then their batch, and the head. So many `early` chunks are asked for while the server is at
-    work on `streams`, each other one while it is on those before."""
-    with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
-        copy.write(HEADER)
-        copy.write(streams)
-        copy.write(TRAILER)
-        ahead = list(islice(chunks, early))
+    """Writes rows at positions from `first` to `last` by COPY: tuples of `log_stream`, in pieces, and of `log` in
+    chunks, each together and one by one; then their batch, and the head.
+
+    Three quarters of the chunks are asked for, and covered by the chain, while the server is at work on the index over
+    `streams`, which takes it about as long; the others while it is at work on those before.
+    """
     chain = hashlib.sha256(before)
     checks: list[int] = []
+
+    def covered() -> Iterator[Buffer]:
+        for together, rows in chunks:
+            chain.update(together)
+            checks.extend(map(zlib.crc32, rows))
+            yield together
+
+    ready = covered()
+    with cursor.copy("COPY log_stream FROM STDIN (FORMAT binary)") as copy:
+        copy.write(HEADER)
+        for piece in streams:
+            copy.write(piece)
+        copy.write(TRAILER)
+        ahead = list(islice(ready, math.ceil(0.75 * (last - first + 1) / CHUNK)))
     with cursor.copy("COPY log FROM STDIN (FORMAT binary)") as copy:
         copy.write(HEADER)
-        for together, rows in concatenated(ahead, chunks):
+        for together in concatenated(ahead, ready):
             copy.write(together)
-            chain.update(together)
-            checks += map(zlib.crc32, rows)
         copy.write(TRAILER)
     cursor.execute("WITH " + _BATCH, _batch(first, last, recorded_at, chain.digest(), checks))

@@ -99,9 +99,9 @@ class EmbeddedPostgres(EmbeddedServer):
             open_way(unfinished)
         # Sorting and case mapping built into PostgreSQL: an upgrade of the C library cannot corrupt an index.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        # Commits wait while a new file of the write-ahead log is filled with zeros: four times as often, a quarter as long.
-        small = "--wal-segsize=4"
-        argv = [str(BINARIES / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, "--auth=trust", small, *locale]
+        # Commits wait as a new file of the write-ahead log is filled with zeros: a quarter as long, and more often.
+        how = ("--auth=trust", "--wal-segsize=4", *locale)
+        argv = [str(BINARIES / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER, *how]
         with open_log(self.log) as log:
             child = start_child(
                 argv,

@@ -46,7 +46,7 @@ def test_rows_by_columns_are_the_rows_one_by_one(entries: list[Entry]) -> None:
 
 @given(batches())
 def test_streams_by_columns_are_the_streams_one_by_one_in_order(entries: list[Entry]) -> None:
-    assert encode_stream_rows(FIRST, entries) == wire.encode_stream_rows(FIRST, entries)
+    assert encode_stream_rows(FIRST, entries) == b"".join(wire.encode_stream_rows(FIRST, entries))
 
 
 @given(batches())
