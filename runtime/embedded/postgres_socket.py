@@ -55,6 +55,8 @@ def server_options(socket: Path, store: Path) -> list[str]:
     settings = _SETTINGS | {
         "shared_buffers": f"{_buffers_mb()}MB",
         "max_wal_size": f"{_wal_gb(store)}GB",
+        # Files of the write-ahead log that are kept for use again: commits wait while a new one is filled with zeros.
+        "min_wal_size": f"{_wal_gb(store) * 256}MB",
         "unix_socket_directories": quoted,
         "port": str(PORT),
     }
