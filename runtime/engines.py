@@ -62,7 +62,12 @@ def open_engines(settings: Settings) -> Iterator[Engines]:
             if held is None:
                 raise
             stack.close()
-            yield held._replace(keys=settings.keys)
+            # What the environment names goes before what runs here.
+            database_url, nats_url = (
+                settings.database_url or held.database_url,
+                settings.nats_url or held.nats_url,
+            )
+            yield Engines(database_url, nats_url, keys=settings.keys)
             return
         engines = Engines(database_url, nats_url, tuple(started), settings.keys)
         file = settings.home / _FILE

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines import Engines
+from runtime.engines import Engines, open_engines, running
 from runtime.settings import SettingsError, load_settings
+from tests.integration.conftest import Roundtrip
 
 
 @pytest.fixture
@@ -140,3 +141,16 @@ def test_where_others_call_is_read(home: Path, value: str, expected: str) -> Non
 def test_what_cannot_be_used_is_named(home: Path, variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         load_settings({"ROUNDTRIP_HOME": str(home), variable: value})
+
+
+def test_servers_that_are_named_go_before_those_of_a_running_up(roundtrip: Roundtrip) -> None:
+    home = roundtrip.ours.home
+    up = running(home)
+    assert up is not None
+    named = "postgresql://me@elsewhere/other"
+    settings = load_settings({"ROUNDTRIP_HOME": str(home), "ROUNDTRIP_DATABASE_URL": named})
+    with open_engines(settings) as engines:
+        assert (engines.database_url, engines.nats_url) == (settings.database_url, up.nats_url)
+        assert "elsewhere/other" in engines.database_url
+    with open_engines(load_settings({"ROUNDTRIP_HOME": str(home)})) as engines:
+        assert engines[:2] == up[:2]
