@@ -29,7 +29,9 @@ class Pressure:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        if self._full() or self._held + _declared(scope) > self._max_bodies:
+        # One that is too large by itself would be so next time as well: whoever limits it says so (413).
+        alone = _declared(scope) > self._max_bodies
+        if self._full() or (not alone and self._held + _declared(scope) > self._max_bodies):
             response = await handle_try_again(Request(scope), Overloaded(RETRY_AFTER_S))
             await response(scope, receive, send)
             return

@@ -280,3 +280,13 @@ def test_a_time_in_the_future_counts_as_now_and_is_marked(roundtrip: Roundtrip) 
     [record] = roundtrip.rows(message_id)
     assert record["violations"] == ["/occurred_at in_the_future"]
     assert record["body"]["timestamp"] == "2999-01-01T00:00:00Z"
+
+
+def test_a_body_that_declares_more_than_there_is_room_for_at_all_is_not_asked_for_again(
+    roundtrip: Roundtrip,
+) -> None:
+    place = urlsplit(str(roundtrip.http.base_url))
+    head = f"POST /v1/batch HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: {AUTH['Authorization']}\r\n"
+    with socket.create_connection((place.hostname, place.port or 80), timeout=10) as connection:
+        connection.sendall((head + f"Content-Length: {2**30}\r\n\r\n").encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413")
