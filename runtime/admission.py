@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.quarantine import Quarantined
 from domain.identity_rules import DEFAULT_RULES, Rules, entry_for
-from domain.records import Entry, Record, derive_id
+from domain.records import Entry, Record, derive_id, entry_of
 from domain.tracking_plan import PlanOfFeed, Verdict
 from runtime.set_aside import told_of
 
@@ -31,18 +31,18 @@ class Admitted(NamedTuple):
 def admit(plans: Plans, records: Sequence[Record], now: int, rules: Rules = DEFAULT_RULES) -> Admitted:
     """`plans` are those of the feeds that have one; `now` is in microseconds. `rules` say who leads a record."""
     if not plans:
-        seen = [record if record.occurred_at <= now else _early(record) for record in records]
-        return Admitted([entry_for(record, rules) for record in seen], [])
+        timely = [record if record.occurred_at <= now else _early(record) for record in records]
+        return Admitted([entry_for(record, rules) for record in timely], [])
     entries: list[Entry] = []
     aside: list[Quarantined] = []
     for record in records:
         plan = plans.get(record.feed)
         verdict = None if plan is None else plan.judge(record)
-        record = record if record.occurred_at <= now else _early(record)
+        seen = record if record.occurred_at <= now else _early(record)
         if verdict is None:
-            entries.append(entry_for(record, rules))
+            entries.append(entry_for(seen, rules))
         elif verdict.policy == "mark":
-            entries.append(entry_for(marked(record, verdict), rules))
+            entries.append(entry_for(marked(seen, verdict), rules))
         elif verdict.policy == "quarantine":
             aside.append(quarantined(record, verdict, now))
             entries.append(told_of(aside[-1]))
@@ -63,9 +63,10 @@ def _early(record: Record) -> Record:
 
 
 def quarantined(record: Record, verdict: Verdict, now: int) -> Quarantined:
-    """The item as it came, with the reason."""
+    """The record, with the reason. Its item alone would not do: what it is may stand in the address that was called, in
+    a header, or around it."""
     id = derive_id("quarantine", record.feed, CODE, record.message_id)
-    return Quarantined(id, record.feed, CODE, verdict.reason, {}, bytes(record.body), now)
+    return Quarantined(id, record.feed, CODE, verdict.reason, {}, entry_of(record).state, now)
 
 
 def _blocked(record: Record, verdict: Verdict) -> Entry:

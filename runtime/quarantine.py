@@ -1,4 +1,5 @@
-"""Handing in again what lies in quarantine: payloads by their feed's way, records as the next version of themselves."""
+"""Handing in again what lies in quarantine: payloads by their feed's way, records that a tracking plan has put aside as
+the plan is now, and records of the log as the next version of themselves."""
 
 from __future__ import annotations
 
@@ -12,9 +13,13 @@ from adapters.bus.publish import Message, publish_batch
 from adapters.bus.streams import ensure_streams
 from adapters.log.append import append
 from adapters.log.read import driver_of, read_positions
+from adapters.projections.definitions import load_workspace
 from adapters.quarantine import Quarantined, find_aside, forget_aside, note_replayed
 from domain.mendable import Mendable
-from domain.records import Entry
+from domain.records import Entry, record_of
+from domain.tracking_plan import plans_of_feeds
+from runtime.admission import CODE, admit
+from runtime.identity_rules import rules_of
 
 
 class QuarantineError(Mendable):
@@ -34,11 +39,31 @@ def find(connection: Connection, id: str) -> Quarantined:
 def replay(connection: Connection, nats_url: str, id: str) -> str:
     """Hands an item in again, and says how. Raises `QuarantineError`. The caller commits."""
     item = find(connection, id)
+    if item.code == CODE:
+        position = _admit_again(connection, item)
+        forget_aside(connection, id)
+        return f"at position {position}"
     if item.position is None:
         asyncio.run(_hand_in(nats_url, item))
         forget_aside(connection, id)
         return f"handed in again on roundtrip.in.{item.feed}"
     return f"at position {_append_again(connection, item, item.position)}"
+
+
+def _admit_again(connection: Connection, item: Quarantined) -> int:
+    record = record_of(item.body)
+    workspace = load_workspace(connection)
+    plans = plans_of_feeds(workspace.tracking_plans) if workspace else {}
+    plan = plans.get(item.feed)
+    verdict = None if plan is None else plan.judge(record)
+    if verdict is not None and verdict.policy != "mark":
+        raise QuarantineError(
+            f"{item.id}: the tracking plan '{verdict.plan}' is still against it: {verdict.reason}; "
+            "change the plan, `roundtrip apply` it, and replay once more"
+        )
+    rules = rules_of(workspace)
+    [entry] = admit(plans, [record], item.received_at, rules).entries
+    return append(connection, [entry], rules=rules).appended[0].position
 
 
 def _append_again(connection: Connection, item: Quarantined, position: int) -> int:

@@ -77,7 +77,7 @@ def test_each_call_of_a_batch_is_judged_by_its_event_and_version(roundtrip: Roun
         True,
         False,
     )
-    assert json.loads(item.body)["properties"] == {"coupon": "secret"}
+    assert json.loads(item.body)["body"]["properties"] == {"coupon": "secret"}
 
 
 def test_a_plan_is_inferred_from_history_and_can_be_declared(roundtrip: Roundtrip) -> None:
@@ -122,7 +122,33 @@ def test_rows_of_a_file_are_judged_too(policy: str, database: str, nats_url: str
         assert not aside.exists()
         with opened(database) as connection:
             [item] = put_asides(connection)
-        assert json.loads(item.body)["row"] == {"user": "u-2", "plan": "gold"}
+        assert json.loads(item.body)["body"]["row"] == {"user": "u-2", "plan": "gold"}
+
+
+def test_what_a_plan_put_aside_comes_in_whole_once_the_plan_lets_it(
+    database: str, nats_url: str, tmp_path: Path
+) -> None:
+    plan = {"feeds": ["crm"], "on_violation": "quarantine", "traits": {"schema": CRM}}
+    declare(database, FEEDS | {"tracking_plans": {"crm": plan}})
+    command = Command(database, nats_url, tmp_path)
+    file = tmp_path / "users.csv"
+    file.write_text("user,plan\nu-2,gold\n")
+    assert command("import", file, "--feed", "crm", "-m", command.mapping()).returncode == 0
+    with opened(database) as connection:
+        [item] = put_asides(connection)
+    still = command("quarantine", "replay", item.id)
+    assert (still.returncode, records(database)) == (2, [])
+    assert "the tracking plan 'crm' is still against it" in still.stderr
+    declare(database, FEEDS)
+    done = command("quarantine", "replay", item.id)
+    assert done.returncode == 0, done.stderr
+    [record] = records(database)
+    assert (record["message_id"], record["type"], record["body"]["row"]["plan"]) == (
+        "u-2",
+        "identify",
+        "gold",
+    )
+    assert command("quarantine", "list").stdout == ""
 
 
 def test_a_schema_file_that_is_not_there_is_named(tmp_path: Path) -> None:
