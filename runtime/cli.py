@@ -100,11 +100,17 @@ def main() -> None:
         sys.exit(2)
 
 
-def _mendable(error: Exception) -> Mendable | None:
-    """The error, or the driver's own that SQLAlchemy has wrapped in it, where its reader can mend it."""
+def _mendable(error: Exception) -> str | None:
+    """What the error says, or the driver's own that SQLAlchemy has wrapped in it, where its reader can mend it."""
+    # No command without a database is to load its driver.
+    from psycopg import OperationalError
+
     for one in (error, getattr(error, "orig", None)):
         if isinstance(one, Mendable):
-            return one
+            return str(one)
+        if isinstance(one, OperationalError):
+            [first, *_] = str(one).splitlines() or [type(one).__name__]
+            return f"PostgreSQL: {first}; once that is mended, give the same command again"
     return None
 
 

@@ -49,6 +49,8 @@ def verify(
     ] = None,
 ) -> None:
     """Walk the hash chain. Prints the head and its digest, or what is wrong first; then the exit code is 1."""
+    if last is not None and last < first:
+        raise typer.BadParameter(f"{last} lies before --from {first}", param_hint="--to")
     began = time.monotonic()
     with open_engines(load_settings(os.environ)) as engines, _bar("verifying") as bar:
         task = bar.add_task("", total=None)

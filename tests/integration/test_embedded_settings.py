@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from runtime.engines import Engines, open_engines, running
 from runtime.settings import SettingsError, load_settings
 from tests.integration.conftest import Roundtrip
+from tests.keys import MASTER_KEY
+from tests.servers import REPOSITORY
 
 
 @pytest.fixture
@@ -154,3 +159,23 @@ def test_servers_that_are_named_go_before_those_of_a_running_up(roundtrip: Round
         assert "elsewhere/other" in engines.database_url
     with open_engines(load_settings({"ROUNDTRIP_HOME": str(home)})) as engines:
         assert engines[:2] == up[:2]
+
+
+def test_a_database_that_does_not_answer_is_told_in_one_line(home: Path) -> None:
+    environment = {
+        "ROUNDTRIP_HOME": str(home),
+        "ROUNDTRIP_DATABASE_URL": "postgresql://me@127.0.0.1:1/other",
+        "ROUNDTRIP_NATS_URL": "nats://127.0.0.1:1",
+        "ROUNDTRIP_MASTER_KEY": MASTER_KEY,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime.cli", "log", "heads"],
+        env=os.environ | environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("roundtrip: PostgreSQL: connection failed")

@@ -225,3 +225,9 @@ def test_a_witness_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None
         list(read_witness(file))
     with pytest.raises(WitnessError, match="cannot be read"):
         list(read_witness(tmp_path / "none"))
+
+
+def test_a_part_that_ends_before_it_begins_is_refused() -> None:
+    refused = CliRunner().invoke(app, ["verify", "--from", "500", "--to", "100"])
+    assert refused.exit_code == 2
+    assert "100 lies before --from 500" in refused.output
