@@ -58,7 +58,7 @@ def _admit_again(connection: Connection, item: Quarantined) -> int:
     verdict = None if plan is None else plan.judge(record)
     if verdict is not None and verdict.policy != "mark":
         raise QuarantineError(
-            f"{item.id}: the tracking plan '{verdict.plan}' is still against it: {verdict.reason}; "
+            f"{item.id}: the tracking plan is still against it: {verdict.reason}; "
             "change the plan, `roundtrip apply` it, and replay once more"
         )
     rules = rules_of(workspace)

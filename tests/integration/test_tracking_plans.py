@@ -138,7 +138,7 @@ def test_what_a_plan_put_aside_comes_in_whole_once_the_plan_lets_it(
         [item] = put_asides(connection)
     still = command("quarantine", "replay", item.id)
     assert (still.returncode, records(database)) == (2, [])
-    assert "the tracking plan 'crm' is still against it" in still.stderr
+    assert "the tracking plan is still against it: plan 'crm'" in still.stderr
     declare(database, FEEDS)
     done = command("quarantine", "replay", item.id)
     assert done.returncode == 0, done.stderr
