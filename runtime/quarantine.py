@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from nats.js.api import Header
 from sqlalchemy import Connection
 
@@ -51,7 +52,12 @@ def replay(connection: Connection, nats_url: str, id: str) -> str:
 
 
 def _admit_again(connection: Connection, item: Quarantined) -> int:
-    record = record_of(item.body)
+    try:
+        record = record_of(item.body)
+    except msgspec.DecodeError as error:
+        raise QuarantineError(
+            f"{item.id}: an earlier build has kept a part of it only; send it again"
+        ) from error
     workspace = load_workspace(connection)
     plans = plans_of_feeds(workspace.tracking_plans) if workspace else {}
     plan = plans.get(item.feed)

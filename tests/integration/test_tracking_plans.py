@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from adapters.database import open_database
-from adapters.quarantine import find_aside, put_asides
+from adapters.quarantine import Quarantined, find_aside, put_aside, put_asides
 from domain.records import derive_id
 from domain.workspace import Workspace
 from runtime.definitions import WorkspaceError
@@ -149,6 +149,18 @@ def test_what_a_plan_put_aside_comes_in_whole_once_the_plan_lets_it(
         "gold",
     )
     assert command("quarantine", "list").stdout == ""
+
+
+def test_what_an_earlier_build_put_aside_in_part_is_refused_in_words(
+    database: str, nats_url: str, tmp_path: Path
+) -> None:
+    part = Quarantined(str(uuid4()), "crm", "tracking_plan", "plan 'crm'", {}, b'{"row":{"user":"u-2"}}', 1)
+    with opened(database) as connection:
+        put_aside(connection, part)
+        connection.commit()
+    refused = Command(database, nats_url, tmp_path)("quarantine", "replay", part.id)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("an earlier build has kept a part of it only; send it again\n")
 
 
 def test_a_schema_file_that_is_not_there_is_named(tmp_path: Path) -> None:
